@@ -1,0 +1,173 @@
+//! The one kind of change: a guarded transaction in an envelope; and the queries.
+//!
+//! Rule: every write of every dialect is lowered to `Txn` before it is proposed. Must never: gain a
+//! second way to write a key.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// What a log entry's bytes decode to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The leader's clock in milliseconds when it proposed; the replicated clock never goes back.
+    pub time_ms: u64,
+    /// Makes a repeat of the same request take effect once.
+    pub idempotency: Option<Idempotency>,
+    /// Who asked (for history and audit); empty: nobody said.
+    pub principal: Bytes,
+    /// What to do.
+    pub body: Body,
+}
+
+/// Identifies a request across retries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key, 1 to 128 bytes.
+    pub key: Bytes,
+    /// Hash of the request, so that another request under the same key is noticed.
+    pub fingerprint: u64,
+}
+
+/// What a command does. Numbers of later bodies (leases, auth, quota) are reserved in the codec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Reads and writes keys.
+    Txn(Txn),
+    /// Forgets history up to and including `revision` (the newest version of each live key stays).
+    Compact {
+        /// The new compact revision.
+        revision: u64,
+    },
+}
+
+/// If all guards hold, `then`, else `otherwise`; in order, seeing its own writes, at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// Conditions.
+    pub guards: Vec<Guard>,
+    /// When all hold.
+    pub then: Vec<Op>,
+    /// When one does not.
+    pub otherwise: Vec<Op>,
+}
+
+/// One step of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Set a key.
+    Put(Put),
+    /// Remove keys.
+    Delete(Delete),
+    /// Read keys.
+    Range(Query),
+    /// A transaction within.
+    Txn(Txn),
+}
+
+/// Set a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The key, not empty.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// How the value renders.
+    pub kind: Kind,
+    /// Attached lease, 0 for none.
+    pub lease: u64,
+    /// Whether the reply carries the version before.
+    pub previous: bool,
+}
+
+/// Remove keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// Which.
+    pub range: KeyRange,
+    /// Whether the reply carries the versions before.
+    pub previous: bool,
+}
+
+/// Read keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Which.
+    pub range: KeyRange,
+    /// As of this revision; 0: now.
+    pub revision: u64,
+    /// At most so many; 0: all (callers bound it).
+    pub limit: u64,
+    /// From the largest key.
+    pub descending: bool,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Only the count.
+    pub count_only: bool,
+}
+
+/// Keys named by one key or by bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRange {
+    /// Exactly this key.
+    One(Bytes),
+    /// `start <= key < end`; `end` of `None` is unbounded. Empty when `end <= start`.
+    Between {
+        /// First key.
+        start: Bytes,
+        /// First key no longer in.
+        end: Option<Bytes>,
+    },
+}
+
+/// A condition on every key of a range; on a range without keys it holds, on a single key that is
+/// missing it is judged on zeros, and a value comparison is false.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// Which keys.
+    pub range: KeyRange,
+    /// How `what the key has` relates to `target`.
+    pub compare: Compare,
+    /// What it is compared with.
+    pub target: Target,
+}
+
+/// Relation of a key's attribute to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compare {
+    /// Equal.
+    Equal,
+    /// Greater.
+    Greater,
+    /// Less.
+    Less,
+    /// Not equal.
+    NotEqual,
+}
+
+/// The attribute compared, with the value it is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Times written since it was created.
+    Version(u64),
+    /// Revision of its creation.
+    Create(u64),
+    /// Revision of its last change.
+    Mod(u64),
+    /// Its lease.
+    Lease(u64),
+    /// Its bytes.
+    Value(Bytes),
+}
+
+/// How a value came in and renders; metadata only, comparisons are on bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Untyped bytes (raw PUT, etcd dialect).
+    #[default]
+    Bytes = 0,
+    /// A JSON string, stored as its UTF-8 text.
+    Text = 1,
+    /// Another JSON value, stored as compact JSON.
+    Json = 2,
+}

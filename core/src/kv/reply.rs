@@ -1,0 +1,104 @@
+//! What applying a command or a query gives back, independent of the dialect that renders it.
+//!
+//! Rule: complete, so that no renderer reads the store again. Must never: hold rendered text.
+
+use super::command::Kind;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// The outcome of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The store's revision after it.
+    pub revision: u64,
+    /// What happened; an error changed nothing.
+    pub result: Result<TxnReply, CommandError>,
+}
+
+/// The outcome of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TxnReply {
+    /// Whether the guards held.
+    pub succeeded: bool,
+    /// One reply per op of the branch taken.
+    pub results: Vec<OpReply>,
+}
+
+/// The outcome of one op.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpReply {
+    /// Of a put.
+    Put {
+        /// The version now.
+        version: u64,
+        /// The revision of its creation.
+        create_revision: u64,
+        /// The version before, if asked for and there was one.
+        previous: Option<KeyValue>,
+    },
+    /// Of a delete.
+    Delete {
+        /// How many keys went.
+        deleted: u64,
+        /// What they were, if asked for.
+        previous: Vec<KeyValue>,
+    },
+    /// Of a range.
+    Range(QueryReply),
+    /// Of a transaction within.
+    Txn(TxnReply),
+}
+
+/// The outcome of a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryReply {
+    /// The store's revision when it was answered.
+    pub revision: u64,
+    /// The keys, at most `limit`.
+    pub items: Vec<KeyValue>,
+    /// How many keys the range holds in all.
+    pub count: u64,
+    /// Whether `limit` cut the list.
+    pub more: bool,
+}
+
+/// A key at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty when left out.
+    pub value: Bytes,
+    /// How it renders.
+    pub kind: Kind,
+    /// Revision of its creation.
+    pub create_revision: u64,
+    /// Revision of its last change.
+    pub mod_revision: u64,
+    /// Times written since creation, from 1.
+    pub version: u64,
+    /// Attached lease, 0 for none.
+    pub lease: u64,
+}
+
+/// Why a command or query was refused by the state machine. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandError {
+    /// A key was empty.
+    EmptyKey,
+    /// The same key is written twice, or written and deleted, in one transaction.
+    DuplicateKey,
+    /// The revision asked for is compacted.
+    Compacted {
+        /// The oldest revision that can be read.
+        oldest: u64,
+    },
+    /// The revision asked for is not reached yet.
+    FutureRevision,
+    /// No such lease.
+    LeaseNotFound,
+    /// The idempotency key was used with another request.
+    IdempotencyMismatch,
+    /// The command's bytes do not decode under any format this version knows.
+    Unreadable,
+}

@@ -1,0 +1,89 @@
+//! Why something was not done: refused requests, ignored messages, proofs of corruption.
+//!
+//! Rule: every "no" has a type. Must never: be a string where a caller has to decide on it.
+
+use super::types::{EntryId, Index, NodeId, Term};
+
+/// A request that was certainly not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// This node does not lead; ask `leader`.
+    NotLeader {
+        /// Whom this node follows, if anyone.
+        leader: Option<NodeId>,
+    },
+    /// A bounded queue or window is full; try later.
+    Overloaded,
+    /// Leadership is being handed over.
+    Transferring,
+    /// Another membership change is not yet committed (one at a time, §4.1).
+    ChangePending,
+    /// The caller's view of the membership is old: it is now set by the entry at `current`.
+    StaleBase {
+        /// Index of the entry that set the configuration in force.
+        current: Index,
+    },
+    /// The new leader has not committed an entry of its own term yet (Ongaro 2015).
+    NotReady,
+    /// The node named is not a member, or not one this can be done to.
+    NotMember,
+    /// The change would leave the cluster without voters.
+    NoVoters,
+    /// A command is larger than `Config::max_entry_bytes`.
+    TooLarge,
+}
+
+/// Why a read was not confirmed. The caller may ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReadFailure {
+    /// Leadership was lost, or the leader asked is not one (any more).
+    LeadershipLost,
+    /// No answer within an election timeout.
+    TimedOut,
+    /// Too many reads wait already.
+    Overloaded,
+}
+
+/// Why a message was ignored. Counted in `Status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignored {
+    /// Addressed to another node (or to an earlier incarnation).
+    WrongAddressee,
+    /// From a term that is over.
+    StaleTerm,
+    /// An answer to something not asked, or asked in an earlier session.
+    Unsolicited,
+    /// A vote request while a live leader is heard (§4.2.3).
+    LeaderAlive,
+    /// A kind of message this role never expects.
+    WrongRole,
+    /// Says something that cannot be true (an index beyond the log, an empty range).
+    Nonsense,
+    /// A duplicate of something done already.
+    Duplicate,
+    /// Log entries or a chunk that cannot be taken in now.
+    Busy,
+}
+
+/// Proof that the protocol was violated somewhere: stop, and keep this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// Two leaders in one term (election safety, Figure 3).
+    TwoLeaders {
+        /// The term.
+        term: Term,
+        /// The one followed so far.
+        known: NodeId,
+        /// The one that claims it now.
+        claims: NodeId,
+    },
+    /// A leader asks to overwrite a committed entry (state-machine safety, Figure 3).
+    CommittedConflict {
+        /// What is committed here.
+        ours: EntryId,
+        /// What the leader has there.
+        theirs: EntryId,
+        /// Who.
+        leader: NodeId,
+    },
+}

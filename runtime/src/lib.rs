@@ -1,0 +1,14 @@
+//! Binds the core of kvorum to tokio, hyper and fjall.
+//!
+//! Data flows one way: bytes in → request or event → core → output → bytes out. The world (network,
+//! clock, blocking work, entropy) is reached only through [`world::World`], so the simulator runs
+//! this very code.
+
+pub mod config;
+pub mod handle;
+pub mod http;
+pub mod node;
+pub mod storage;
+pub mod sync;
+pub mod transport;
+pub mod world;

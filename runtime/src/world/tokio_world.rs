@@ -1,0 +1,106 @@
+//! The real world: tokio's sockets and clock, one thread per lane, the kernel's randomness.
+
+use super::{LANE_BATCH, Listener, World};
+use kvorum_core::raft::Instant;
+use std::{io, time};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+/// The world of the shipped binary.
+#[derive(Clone, Debug)]
+pub struct TokioWorld {
+    start: time::Instant,
+}
+
+impl TokioWorld {
+    /// Starts this node's clock at zero.
+    #[must_use]
+    pub fn new() -> TokioWorld {
+        TokioWorld { start: time::Instant::now() }
+    }
+}
+
+impl Default for TokioWorld {
+    fn default() -> TokioWorld {
+        TokioWorld::new()
+    }
+}
+
+impl World for TokioWorld {
+    type Stream = TcpStream;
+    type Listener = TokioListener;
+
+    async fn listen(&self, address: &str) -> io::Result<TokioListener> {
+        let listener = TcpListener::bind(address).await?;
+        let local = listener.local_addr()?.to_string();
+        Ok(TokioListener { listener, local })
+    }
+
+    async fn dial(&self, address: &str) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        let deadline = self.start + time::Duration::from_nanos(at.0);
+        tokio::time::sleep_until(deadline.into()).await;
+    }
+
+    fn wall_ms(&self) -> u64 {
+        time::SystemTime::now()
+            .duration_since(time::UNIX_EPOCH)
+            .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn entropy(&self) -> u64 {
+        rand::random()
+    }
+
+    fn lane<J: Send + 'static>(
+        &self,
+        name: &'static str,
+        capacity: usize,
+        mut work: impl FnMut(&mut Vec<J>) + Send + 'static,
+    ) -> mpsc::Sender<J> {
+        let (sender, mut receiver) = mpsc::channel(capacity);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let mut batch = Vec::new();
+                while receiver.blocking_recv_many(&mut batch, LANE_BATCH) > 0 {
+                    work(&mut batch);
+                    batch.clear();
+                }
+            })
+            .expect("the system starts a thread for a lane");
+        sender
+    }
+}
+
+/// A bound TCP socket.
+#[derive(Debug)]
+pub struct TokioListener {
+    listener: TcpListener,
+    local: String,
+}
+
+impl Listener for TokioListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, String)> {
+        let (stream, from) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, from.to_string()))
+    }
+
+    fn local_address(&self) -> String {
+        self.local.clone()
+    }
+}
