@@ -1,47 +1,377 @@
 //! Bytes of messages, entries, votes and snapshot metas: one format for the wire and the log.
+//!
+//! Rule: decoding is total, and what it accepts has exactly one encoding. An envelope begins with
+//! the format's version; entries, votes and metas carry none, because the frame or file around them
+//! does. Payloads are slices of the input. Must never: panic, allocate by a number that was read,
+//! or accept a membership whose sets contradict each other.
 
 use super::*;
-use crate::codec::Malformed;
-use bytes::{Bytes, BytesMut};
+use crate::codec::{
+    Malformed, get_bool, get_bytes, get_list, get_u8, get_u64, put_bool, put_bytes, put_u64,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Version of the envelope's format. A receiver refuses any other.
+pub const VERSION: u8 = 1;
+
+/// Kinds of payload.
+mod payload {
+    pub const NOOP: u8 = 0;
+    pub const COMMAND: u8 = 1;
+    pub const MEMBERSHIP: u8 = 2;
+}
+
+/// What a member is, as bits; a learner has no other bit.
+mod member {
+    pub const VOTER: u8 = 1;
+    pub const OUTGOING: u8 = 2;
+    pub const LEARNER: u8 = 4;
+}
+
+/// Kinds of message.
+mod kind {
+    pub const PRE_VOTE: u8 = 1;
+    pub const PRE_VOTE_REPLY: u8 = 2;
+    pub const REQUEST_VOTE: u8 = 3;
+    pub const VOTE_REPLY: u8 = 4;
+    pub const APPEND: u8 = 5;
+    pub const APPEND_REPLY: u8 = 6;
+    pub const HEARTBEAT: u8 = 7;
+    pub const HEARTBEAT_REPLY: u8 = 8;
+    pub const INSTALL_SNAPSHOT: u8 = 9;
+    pub const SNAPSHOT_REPLY: u8 = 10;
+    pub const TIMEOUT_NOW: u8 = 11;
+    pub const READ_INDEX: u8 = 12;
+    pub const READ_INDEX_REPLY: u8 = 13;
+}
 
 impl Envelope {
     /// Appends the encoding.
-    pub fn encode(&self, _out: &mut BytesMut) {
-        todo!()
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(VERSION);
+        put_u64(out, self.from.0);
+        put_u64(out, self.to.0);
+        put_u64(out, self.term.0);
+        put_message(out, &self.message);
     }
+
     /// Reads one envelope; payloads are slices of `bytes`.
     ///
     /// # Errors
     /// `Malformed` for anything `encode` does not produce.
-    pub fn decode(_bytes: Bytes) -> Result<Envelope, Malformed> {
-        todo!()
+    pub fn decode(mut bytes: Bytes) -> Result<Envelope, Malformed> {
+        let input = &mut bytes;
+        if get_u8(input, "version")? != VERSION {
+            return Err(Malformed("version"));
+        }
+        let from = NodeId(get_u64(input, "from")?);
+        let to = NodeId(get_u64(input, "to")?);
+        let term = Term(get_u64(input, "term")?);
+        let message = get_message(input)?;
+        if input.is_empty() {
+            Ok(Envelope { from, to, term, message })
+        } else {
+            Err(Malformed("end of envelope"))
+        }
     }
+}
+
+fn put_message(out: &mut BytesMut, message: &Message) {
+    match message {
+        Message::PreVote { last } => {
+            out.put_u8(kind::PRE_VOTE);
+            put_entry_id(out, *last);
+        }
+        Message::PreVoteReply { granted } => {
+            out.put_u8(kind::PRE_VOTE_REPLY);
+            put_bool(out, *granted);
+        }
+        Message::RequestVote { last, transfer } => {
+            out.put_u8(kind::REQUEST_VOTE);
+            put_entry_id(out, *last);
+            put_bool(out, *transfer);
+        }
+        Message::VoteReply { granted } => {
+            out.put_u8(kind::VOTE_REPLY);
+            put_bool(out, *granted);
+        }
+        Message::Append { prev, entries, commit, sequence } => {
+            out.put_u8(kind::APPEND);
+            put_entry_id(out, *prev);
+            put_u64(out, commit.0);
+            put_u64(out, *sequence);
+            put_u64(out, entries.len() as u64);
+            for entry in entries {
+                entry.encode(out);
+            }
+        }
+        Message::AppendReply { outcome, sequence } => {
+            out.put_u8(kind::APPEND_REPLY);
+            put_u64(out, *sequence);
+            match outcome {
+                AppendOutcome::Matched { last } => {
+                    put_bool(out, true);
+                    put_u64(out, last.0);
+                }
+                AppendOutcome::Rejected { prev, hint } => {
+                    put_bool(out, false);
+                    put_entry_id(out, *prev);
+                    put_entry_id(out, *hint);
+                }
+            }
+        }
+        Message::Heartbeat { commit, sequence } => {
+            out.put_u8(kind::HEARTBEAT);
+            put_u64(out, commit.0);
+            put_u64(out, *sequence);
+        }
+        Message::HeartbeatReply { sequence } => {
+            out.put_u8(kind::HEARTBEAT_REPLY);
+            put_u64(out, *sequence);
+        }
+        Message::InstallSnapshot { meta, offset, data, last, sequence } => {
+            out.put_u8(kind::INSTALL_SNAPSHOT);
+            meta.encode(out);
+            put_u64(out, *offset);
+            put_bool(out, *last);
+            put_u64(out, *sequence);
+            put_bytes(out, data);
+        }
+        Message::SnapshotReply { last, end, installed, sequence } => {
+            out.put_u8(kind::SNAPSHOT_REPLY);
+            put_entry_id(out, *last);
+            put_u64(out, *end);
+            put_bool(out, *installed);
+            put_u64(out, *sequence);
+        }
+        Message::TimeoutNow => out.put_u8(kind::TIMEOUT_NOW),
+        Message::ReadIndex { id } => {
+            out.put_u8(kind::READ_INDEX);
+            put_u64(out, id.0);
+        }
+        Message::ReadIndexReply { id, index } => {
+            out.put_u8(kind::READ_INDEX_REPLY);
+            put_u64(out, id.0);
+            put_bool(out, index.is_some());
+            if let Some(index) = index {
+                put_u64(out, index.0);
+            }
+        }
+    }
+}
+
+fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
+    Ok(match get_u8(input, "kind")? {
+        kind::PRE_VOTE => Message::PreVote { last: get_entry_id(input)? },
+        kind::PRE_VOTE_REPLY => Message::PreVoteReply { granted: get_bool(input, "granted")? },
+        kind::REQUEST_VOTE => Message::RequestVote {
+            last: get_entry_id(input)?,
+            transfer: get_bool(input, "transfer")?,
+        },
+        kind::VOTE_REPLY => Message::VoteReply { granted: get_bool(input, "granted")? },
+        kind::APPEND => Message::Append {
+            prev: get_entry_id(input)?,
+            commit: Index(get_u64(input, "commit")?),
+            sequence: get_u64(input, "sequence")?,
+            entries: get_list(input, "entries", Entry::decode)?,
+        },
+        kind::APPEND_REPLY => {
+            let sequence = get_u64(input, "sequence")?;
+            let outcome = if get_bool(input, "matched")? {
+                AppendOutcome::Matched { last: Index(get_u64(input, "last")?) }
+            } else {
+                AppendOutcome::Rejected { prev: get_entry_id(input)?, hint: get_entry_id(input)? }
+            };
+            Message::AppendReply { outcome, sequence }
+        }
+        kind::HEARTBEAT => Message::Heartbeat {
+            commit: Index(get_u64(input, "commit")?),
+            sequence: get_u64(input, "sequence")?,
+        },
+        kind::HEARTBEAT_REPLY => Message::HeartbeatReply { sequence: get_u64(input, "sequence")? },
+        kind::INSTALL_SNAPSHOT => Message::InstallSnapshot {
+            meta: SnapshotMeta::decode(input)?,
+            offset: get_u64(input, "offset")?,
+            last: get_bool(input, "last")?,
+            sequence: get_u64(input, "sequence")?,
+            data: get_bytes(input, "data")?,
+        },
+        kind::SNAPSHOT_REPLY => Message::SnapshotReply {
+            last: get_entry_id(input)?,
+            end: get_u64(input, "end")?,
+            installed: get_bool(input, "installed")?,
+            sequence: get_u64(input, "sequence")?,
+        },
+        kind::TIMEOUT_NOW => Message::TimeoutNow,
+        kind::READ_INDEX => Message::ReadIndex { id: ReadId(get_u64(input, "id")?) },
+        kind::READ_INDEX_REPLY => Message::ReadIndexReply {
+            id: ReadId(get_u64(input, "id")?),
+            index: match get_bool(input, "confirmed")? {
+                true => Some(Index(get_u64(input, "index")?)),
+                false => None,
+            },
+        },
+        _ => return Err(Malformed("kind")),
+    })
+}
+
+impl EntryId {
+    /// Appends the encoding: term, then index.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_entry_id(out, *self);
+    }
+
+    /// Reads one id off the front of `bytes`.
+    ///
+    /// # Errors
+    /// `Malformed` for anything `encode` does not produce.
+    pub fn decode(bytes: &mut Bytes) -> Result<EntryId, Malformed> {
+        get_entry_id(bytes)
+    }
+}
+
+fn put_entry_id(out: &mut BytesMut, id: EntryId) {
+    put_u64(out, id.term.0);
+    put_u64(out, id.index.0);
+}
+
+fn get_entry_id(input: &mut Bytes) -> Result<EntryId, Malformed> {
+    Ok(EntryId { term: Term(get_u64(input, "term")?), index: Index(get_u64(input, "index")?) })
 }
 
 impl Entry {
     /// Appends the encoding.
-    pub fn encode(&self, _out: &mut BytesMut) {
-        todo!()
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_entry_id(out, self.id);
+        match &self.payload {
+            Payload::Noop => out.put_u8(payload::NOOP),
+            Payload::Command(bytes) => {
+                out.put_u8(payload::COMMAND);
+                put_bytes(out, bytes);
+            }
+            Payload::Membership(membership) => {
+                out.put_u8(payload::MEMBERSHIP);
+                membership.encode(out);
+            }
+        }
     }
+
     /// Reads one entry off the front of `bytes`.
     ///
     /// # Errors
     /// `Malformed` for anything `encode` does not produce.
-    pub fn decode(_bytes: &mut Bytes) -> Result<Entry, Malformed> {
-        todo!()
+    pub fn decode(bytes: &mut Bytes) -> Result<Entry, Malformed> {
+        let id = get_entry_id(bytes)?;
+        let payload = match get_u8(bytes, "payload")? {
+            payload::NOOP => Payload::Noop,
+            payload::COMMAND => Payload::Command(get_bytes(bytes, "command")?),
+            payload::MEMBERSHIP => Payload::Membership(Membership::decode(bytes)?),
+            _ => return Err(Malformed("payload")),
+        };
+        Ok(Entry { id, payload })
+    }
+}
+
+impl Membership {
+    /// Appends the encoding: each member once, in order of id, with what it is and its context.
+    /// A member without a context gets an empty one.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let mut members: alloc::vec::Vec<NodeId> = self.contexts.keys().copied().collect();
+        for set in [&self.voters, &self.outgoing, &self.learners] {
+            members.extend(set);
+        }
+        members.sort_unstable();
+        members.dedup();
+        put_u64(out, members.len() as u64);
+        for id in members {
+            let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+            put_u64(out, id.0);
+            out.put_u8(
+                bit(self.voters.contains(&id), member::VOTER)
+                    | bit(self.outgoing.contains(&id), member::OUTGOING)
+                    | bit(self.learners.contains(&id), member::LEARNER),
+            );
+            put_bytes(out, self.contexts.get(&id).map_or(&[], |context| &context[..]));
+        }
+    }
+
+    /// Reads one membership off the front of `bytes`.
+    ///
+    /// # Errors
+    /// `Malformed` for anything `encode` does not produce from a consistent membership.
+    pub fn decode(bytes: &mut Bytes) -> Result<Membership, Malformed> {
+        let mut previous = None;
+        let members = get_list(bytes, "members", |input| {
+            let id = NodeId(get_u64(input, "member")?);
+            if previous.is_some_and(|previous| previous >= id) {
+                return Err(Malformed("member"));
+            }
+            previous = Some(id);
+            Ok((id, get_u8(input, "member kind")?, get_bytes(input, "context")?))
+        })?;
+        let mut membership = Membership::default();
+        for (id, kind, context) in members {
+            match kind {
+                member::LEARNER => {
+                    membership.learners.insert(id);
+                }
+                1..=3 => {
+                    if kind & member::VOTER != 0 {
+                        membership.voters.insert(id);
+                    }
+                    if kind & member::OUTGOING != 0 {
+                        membership.outgoing.insert(id);
+                    }
+                }
+                _ => return Err(Malformed("member kind")),
+            }
+            membership.contexts.insert(id, context);
+        }
+        Ok(membership)
     }
 }
 
 impl SnapshotMeta {
     /// Appends the encoding.
-    pub fn encode(&self, _out: &mut BytesMut) {
-        todo!()
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_entry_id(out, self.last);
+        put_u64(out, self.membership_index.0);
+        self.membership.encode(out);
     }
+
     /// Reads one meta off the front of `bytes`.
     ///
     /// # Errors
     /// `Malformed` for anything `encode` does not produce.
-    pub fn decode(_bytes: &mut Bytes) -> Result<SnapshotMeta, Malformed> {
-        todo!()
+    pub fn decode(bytes: &mut Bytes) -> Result<SnapshotMeta, Malformed> {
+        Ok(SnapshotMeta {
+            last: get_entry_id(bytes)?,
+            membership_index: Index(get_u64(bytes, "membership index")?),
+            membership: Membership::decode(bytes)?,
+        })
+    }
+}
+
+impl Vote {
+    /// Appends the encoding.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_u64(out, self.term.0);
+        put_bool(out, self.voted_for.is_some());
+        if let Some(node) = self.voted_for {
+            put_u64(out, node.0);
+        }
+    }
+
+    /// Reads one vote off the front of `bytes`.
+    ///
+    /// # Errors
+    /// `Malformed` for anything `encode` does not produce.
+    pub fn decode(bytes: &mut Bytes) -> Result<Vote, Malformed> {
+        let term = Term(get_u64(bytes, "term")?);
+        let voted_for = match get_bool(bytes, "voted")? {
+            true => Some(NodeId(get_u64(bytes, "voted for")?)),
+            false => None,
+        };
+        Ok(Vote { term, voted_for })
     }
 }
