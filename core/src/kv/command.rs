@@ -41,6 +41,8 @@ pub enum Body {
 }
 
 /// If all guards hold, `then`, else `otherwise`; in order, seeing its own writes, at one revision.
+/// All guards, those of transactions within too, are judged on the state before the first write (as
+/// etcd does): the path taken is known before anything is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     /// Conditions.
@@ -119,8 +121,9 @@ pub enum KeyRange {
     },
 }
 
-/// A condition on every key of a range; on a range without keys it holds, on a single key that is
-/// missing it is judged on zeros, and a value comparison is false.
+/// A condition on every key of a range. When the range holds no key (a single key that is missing,
+/// or an empty range) it is judged once on zeros, and a comparison of values is false: as etcd
+/// does, so that `Version Greater 0` over a range says "there is a key".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// Which keys.
@@ -170,4 +173,43 @@ pub enum Kind {
     Text = 1,
     /// Another JSON value, stored as compact JSON.
     Json = 2,
+}
+
+impl Kind {
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Kind> {
+        [Kind::Bytes, Kind::Text, Kind::Json].get(usize::from(number)).copied()
+    }
+}
+
+impl KeyRange {
+    /// Every key.
+    #[must_use]
+    pub fn all() -> KeyRange {
+        KeyRange::Between { start: Bytes::new(), end: None }
+    }
+
+    /// The keys that begin with `prefix`.
+    #[must_use]
+    pub fn prefix(prefix: Bytes) -> KeyRange {
+        // The first key after them: the prefix without its trailing FF bytes, its last byte one up.
+        let end = prefix.iter().rposition(|&byte| byte != 0xFF).map(|last| {
+            let mut end = Vec::from(&prefix[..=last]);
+            end[last] += 1;
+            Bytes::from(end)
+        });
+        KeyRange::Between { start: prefix, end }
+    }
+
+    /// Whether `key` is among them.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            KeyRange::One(one) => one == key,
+            KeyRange::Between { start, end } => {
+                &start[..] <= key && end.as_ref().is_none_or(|end| key < &end[..])
+            }
+        }
+    }
 }

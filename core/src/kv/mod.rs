@@ -3,28 +3,79 @@
 //! Rule: `apply(tables, command) -> reply` decides everything. Must never: look at a clock, a
 //! random source, the order of a hash map or the size of a cache.
 
+pub mod check;
 pub mod command;
+mod command_codec;
+pub mod compact;
+pub mod digest;
+mod guard;
+mod head;
+pub mod memory;
+mod merge;
+mod read;
 pub mod reply;
+mod reply_codec;
+mod rows;
+pub mod snapshot;
 pub mod tables;
+mod txn;
+mod write;
 
 pub use self::{
+    check::{MAX_ETCD_TXN_OPS, MAX_TXN_DEPTH, MAX_TXN_OPS, TxnError},
     command::{
         Body, Command, Compare, Delete, Guard, Idempotency, KeyRange, Kind, Op, Put, Query, Target,
         Txn,
     },
+    memory::MemoryTables,
     reply::{CommandError, KeyValue, OpReply, QueryReply, Reply, TxnReply},
-    tables::{MemoryTables, Order, Table, TableFailure, Tables},
+    tables::{Order, Table, TableFailure, Tables},
 };
 
+use self::{head::Head, write::Writer};
 use bytes::Bytes;
 
+/// A row: table, key, value.
+pub type Row = (Table, Bytes, Bytes);
+
 /// Applies one command. Every replica that applies the same commands in the same order to the same
-/// tables writes the same rows and returns the same reply.
+/// tables writes the same rows and returns the same reply. A command whose reply is an error writes
+/// nothing at all, not even the clock.
 ///
 /// # Errors
-/// `TableFailure` when the tables cannot be read: the node must stop.
-pub fn apply(_tables: &mut dyn Tables, _command: &Command) -> Result<Reply, TableFailure> {
-    todo!()
+/// `TableFailure` when the tables cannot be read; the command may then be half written: the node
+/// must stop and throw away what was not committed.
+pub fn apply(tables: &mut dyn Tables, command: &Command) -> Result<Reply, TableFailure> {
+    let mut writer = Writer::open(tables)?;
+    let revision = writer.head.revision;
+    let refused = |error| Ok(Reply { revision, result: Err(error) });
+    writer.head.clock_ms = writer.head.clock_ms.max(command.time_ms);
+    let result = match &command.body {
+        Body::Txn(txn) => txn::apply(&mut writer, txn, &command.principal)?,
+        Body::Compact { revision } => compact::apply(&mut writer, *revision)?,
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => return refused(error),
+    };
+    if matches!(command.body, Body::Txn(_)) {
+        compact::sweep(&mut writer, compact::SWEEP_ROWS)?;
+    }
+    let reply = Reply { revision: writer.head.revision, result: Ok(result) };
+    writer.close();
+    Ok(reply)
+}
+
+/// Applies the bytes of a log entry. Bytes that do not decode are answered by
+/// `CommandError::Unreadable` and change nothing, the same on every replica.
+///
+/// # Errors
+/// As `apply`.
+pub fn apply_bytes(tables: &mut dyn Tables, bytes: Bytes) -> Result<Reply, TableFailure> {
+    match Command::decode(bytes) {
+        Ok(command) => apply(tables, &command),
+        Err(_) => Ok(Reply { revision: revision(tables)?, result: Err(CommandError::Unreadable) }),
+    }
 }
 
 /// Answers a query from the tables as they are.
@@ -32,28 +83,54 @@ pub fn apply(_tables: &mut dyn Tables, _command: &Command) -> Result<Reply, Tabl
 /// # Errors
 /// `TableFailure` when the tables cannot be read.
 pub fn query(
-    _tables: &dyn Tables,
-    _query: &Query,
+    tables: &dyn Tables,
+    query: &Query,
 ) -> Result<Result<QueryReply, CommandError>, TableFailure> {
-    todo!()
+    let head = Head::load(tables)?;
+    match read::check(query, head.revision, head.compacted) {
+        Ok(()) => read::answer(tables, query, head.revision).map(Ok),
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 /// The store's revision now (1: empty, as etcd).
 ///
 /// # Errors
 /// `TableFailure` when the tables cannot be read.
-pub fn revision(_tables: &dyn Tables) -> Result<u64, TableFailure> {
-    todo!()
+pub fn revision(tables: &dyn Tables) -> Result<u64, TableFailure> {
+    Ok(Head::load(tables)?.revision)
 }
 
-/// Digest of the whole visible state, kept up to date by `apply`: equal on all replicas that have
-/// applied the same commands.
+/// The revision up to which history is forgotten: the oldest that can be read. 0: none is.
 ///
 /// # Errors
 /// `TableFailure` when the tables cannot be read.
-pub fn digest(_tables: &dyn Tables) -> Result<u128, TableFailure> {
-    todo!()
+pub fn compact_revision(tables: &dyn Tables) -> Result<u64, TableFailure> {
+    Ok(Head::load(tables)?.compacted)
 }
 
-/// Encodes a run of rows `(table, key, value)` for a snapshot's byte stream.
-pub type Row = (Table, Bytes, Bytes);
+/// The replicated clock: the largest `time_ms` of the commands that took effect.
+///
+/// # Errors
+/// `TableFailure` when the tables cannot be read.
+pub fn clock_ms(tables: &dyn Tables) -> Result<u64, TableFailure> {
+    Ok(Head::load(tables)?.clock_ms)
+}
+
+/// Whether rows that a compaction has hidden are still to be removed; each command that takes
+/// effect, an empty transaction too, removes some.
+///
+/// # Errors
+/// `TableFailure` when the tables cannot be read.
+pub fn compaction_pending(tables: &dyn Tables) -> Result<bool, TableFailure> {
+    Ok(compact::pending(&Head::load(tables)?))
+}
+
+/// Digest of the whole visible state, kept up to date by `apply`: equal on all replicas that have
+/// applied the same commands. One look-up; `digest::recompute` is the slow way to the same number.
+///
+/// # Errors
+/// `TableFailure` when the tables cannot be read.
+pub fn digest(tables: &dyn Tables) -> Result<u128, TableFailure> {
+    Ok(Head::load(tables)?.digest())
+}

@@ -1,8 +1,8 @@
-//! The ordered tables the state machine lives in, and their plain in-memory form.
+//! The ordered tables the state machine lives in.
 //!
 //! Rule: bytes to bytes, in lexicographic order, nothing else. Must never: know what a row means.
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::string::String;
 use bytes::Bytes;
 
 /// Which table. The numbers are part of the disk and snapshot formats: never reuse one.
@@ -13,7 +13,8 @@ pub enum Table {
     Meta = 0,
     /// user key → newest version.
     Latest = 1,
-    /// (user key, revision) → version or tombstone.
+    /// (user key, revision) → superseded version or tombstone. The newest version of a live key is
+    /// in `Latest` only.
     History = 2,
     /// (revision, sub-index) → user key and what happened: watch catch-up and backup order.
     Revisions = 3,
@@ -36,6 +37,12 @@ impl Table {
         Table::Dedup,
         Table::Auth,
     ];
+
+    /// The table with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Table> {
+        Table::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// Direction of a scan.
@@ -84,10 +91,4 @@ pub trait Tables {
 
     /// Removes a row, if it is there.
     fn delete(&mut self, table: Table, key: &[u8]);
-}
-
-/// Tables in memory. `Clone` is a point-in-time snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemoryTables {
-    rows: BTreeMap<(Table, Bytes), Bytes>,
 }

@@ -1,0 +1,57 @@
+//! The way every change reaches the tables: with the digest kept, and the head written last.
+//!
+//! Rule: a caller says what was there before (it has just read it), so the digest costs two hashes
+//! and no look-up. Must never: let a row change without the digest.
+
+use super::{
+    digest,
+    head::{HEAD_KEY, Head},
+    tables::{Table, TableFailure, Tables},
+};
+use bytes::Bytes;
+
+pub(super) struct Writer<'a> {
+    pub tables: &'a mut dyn Tables,
+    pub head: Head,
+    before: Head,
+}
+
+impl<'a> Writer<'a> {
+    pub fn open(tables: &'a mut dyn Tables) -> Result<Writer<'a>, TableFailure> {
+        let head = Head::load(tables)?;
+        Ok(Writer { before: head.clone(), head, tables })
+    }
+
+    /// Writes a row that was not there.
+    pub fn insert(&mut self, table: Table, key: &[u8], value: Bytes) {
+        self.head.sum = self.head.sum.wrapping_add(digest::of_row(table, key, &value));
+        self.tables.put(table, key, value);
+    }
+
+    /// Writes over a row that was there.
+    pub fn replace(&mut self, table: Table, key: &[u8], old: &[u8], value: Bytes) {
+        self.head.sum = self.head.sum.wrapping_sub(digest::of_row(table, key, old));
+        self.insert(table, key, value);
+    }
+
+    /// Removes a row that was there.
+    pub fn remove(&mut self, table: Table, key: &[u8], old: &[u8]) {
+        self.head.sum = self.head.sum.wrapping_sub(digest::of_row(table, key, old));
+        self.tables.delete(table, key);
+    }
+
+    /// Removes a row if it is there: one look-up more than `remove`.
+    pub fn forget(&mut self, table: Table, key: &[u8]) -> Result<(), TableFailure> {
+        if let Some(old) = self.tables.get(table, key)? {
+            self.remove(table, key, &old);
+        }
+        Ok(())
+    }
+
+    /// Writes the head, if it changed.
+    pub fn close(self) {
+        if self.head != self.before {
+            self.tables.put(Table::Meta, HEAD_KEY, self.head.encode());
+        }
+    }
+}
