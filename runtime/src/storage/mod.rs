@@ -7,9 +7,14 @@
 use bytes::Bytes;
 use kvorum_core::{
     kv::Tables,
-    raft::{Entry, LogRead, NodeId, Restored, SnapshotMeta, Write},
+    raft::{Entry, Index, LogRead, NodeId, Restored, SnapshotMeta, Vote, Write},
 };
 use std::fmt;
+
+pub mod disk;
+pub mod memory;
+mod stream;
+mod view;
 
 /// The log, the term and the vote.
 pub trait LogStore: Send {
@@ -17,13 +22,46 @@ pub trait LogStore: Send {
     ///
     /// # Errors
     /// Fatal: the caller stops the node.
-    fn write(&mut self, writes: &[Write]) -> Result<(), StorageError>;
+    fn write(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        let changes: Vec<LogChange<'_>> = writes.iter().map(LogChange::from).collect();
+        self.store(&changes)
+    }
+
+    /// `write` by what the writes say.
+    ///
+    /// # Errors
+    /// Fatal: the caller stops the node.
+    fn store(&mut self, changes: &[LogChange<'_>]) -> Result<(), StorageError>;
 
     /// Reads entries; empty when the range is no longer there.
     ///
     /// # Errors
     /// Fatal: the caller stops the node.
     fn read(&mut self, read: &LogRead) -> Result<Vec<Entry>, StorageError>;
+}
+
+/// What one `Write` does to the log. In this order: vote, truncate, append, base.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogChange<'a> {
+    /// New term and vote.
+    pub vote: Option<Vote>,
+    /// Entries from this index on are void.
+    pub truncate_from: Option<Index>,
+    /// Entries to append, without a gap.
+    pub append: &'a [Entry],
+    /// The log now begins after this.
+    pub base: Option<&'a SnapshotMeta>,
+}
+
+impl<'a> From<&'a Write> for LogChange<'a> {
+    fn from(write: &'a Write) -> LogChange<'a> {
+        LogChange {
+            vote: write.vote,
+            truncate_from: write.truncate_from,
+            append: &write.append,
+            base: write.base.as_ref(),
+        }
+    }
 }
 
 /// The state machine's tables with what they stand for.
