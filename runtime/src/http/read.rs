@@ -1,0 +1,228 @@
+//! `GET /key/{key}`: one key, as JSON, as bytes, or as the whole record.
+//!
+//! Rule: linearizable unless the client says otherwise, on whichever node is asked. Must never:
+//! answer from a node that is not a member, or render bytes as text.
+
+use super::{
+    Api, Reply,
+    condition::{Conditions, Judgement},
+    key::{key, shown},
+    negotiate::wants_raw,
+    params::{Params, invalid},
+    problem::{
+        COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FUTURE_REVISION, IDEMPOTENCY_MISMATCH, INTERNAL,
+        KEY_NOT_FOUND, LEASE_NOT_FOUND, NOT_TEXT, OVERLOADED, PRECONDITION_FAILED, Problem,
+        STOPPING,
+    },
+    record, seek,
+};
+use crate::{
+    handle::{Answer, Consistency, Phase, QueryError},
+    world::World,
+};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use kvorum_core::{
+    kv::{CommandError, KeyRange, KeyValue, Kind, Query},
+    raft::{Index, Instant},
+};
+
+/// What `GET /key/{key}` takes.
+pub(super) const PARAMETERS: [&str; 6] = ["raw", "meta", "consistency", "timeout", "b64", "at"];
+
+/// The store's revision at an answer.
+const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
+/// The log index of an answer.
+const INDEX: HeaderName = HeaderName::from_static("kvorum-index");
+/// How fresh an answer is.
+const CONSISTENCY: HeaderName = HeaderName::from_static("kvorum-consistency");
+
+impl<W: World> Api<W> {
+    /// Answers `GET` and `HEAD` of the key in `path`.
+    pub(super) async fn get_key(&self, head: &Parts, path: &str) -> Result<Reply, Problem> {
+        let params = Params::parse(head.uri.query(), &PARAMETERS)?;
+        let key = key(path, &params, self.limits.key_bytes)?;
+        let raw = params.flag("raw")?;
+        let meta = params.flag("meta")?;
+        let consistency = consistency(&params)?;
+        let conditions = Conditions::parse(&head.headers, false)?;
+        let query = Query {
+            range: KeyRange::One(key.clone()),
+            revision: params.number("at")?.unwrap_or(0),
+            limit: 1,
+            descending: false,
+            keys_only: false,
+            count_only: false,
+        };
+        let answer = self.query(query, consistency, self.deadline(&params)?).await?;
+        let mut headers = stamps(answer.applied, answer.revision);
+        headers.insert(
+            CONSISTENCY,
+            HeaderValue::from_static(match consistency {
+                Consistency::Linearizable => "linearizable",
+                Consistency::Stale => "stale",
+            }),
+        );
+        let found = match answer.reply {
+            Ok(reply) => reply.items.into_iter().next(),
+            Err(error) => return Err(refused(error).headers(headers)),
+        };
+        if let Some(item) = &found {
+            headers.insert(header::ETAG, etag(item.mod_revision));
+        }
+        match conditions.judge(found.as_ref().map(|item| item.mod_revision)) {
+            Judgement::Go => {}
+            Judgement::NotModified => {
+                let mut reply = Reply::default();
+                *reply.status_mut() = StatusCode::NOT_MODIFIED;
+                *reply.headers_mut() = headers;
+                return Ok(reply);
+            }
+            Judgement::Failed => {
+                let current = found.as_ref().map_or("null".to_owned(), |i| record::record(i, true));
+                return Err(Problem::new(PRECONDITION_FAILED, "If-Match does not hold")
+                    .member("current", current)
+                    .headers(headers));
+            }
+        }
+        let Some(item) = found else { return Err(not_found(&key).headers(headers)) };
+        if meta {
+            return Ok(json(record::record(&item, true), headers));
+        }
+        if raw || wants_raw(&head.headers) {
+            return Ok(bytes(item, headers));
+        }
+        match text_view(&item) {
+            Some(text) => Ok(json(text, headers)),
+            None => {
+                let message = format!("key '{}' or its value is not text", shown(&key));
+                Err(Problem::new(NOT_TEXT, message).headers(headers))
+            }
+        }
+    }
+
+    /// Asks the node, waiting through elections until `deadline`.
+    pub(super) async fn query(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<Answer, Problem> {
+        let mut pause = self.first_pause();
+        loop {
+            let view = self.handle.view().get();
+            // A node outside a cluster has no state worth showing, however stale.
+            if view.phase != Phase::Joining {
+                let answer = self.handle.query(query.clone(), consistency);
+                match self.until(deadline, answer).await {
+                    None => return Err(seek::read_timeout(&view)),
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(QueryError::NoLeader)) => {}
+                    Some(Err(QueryError::Overloaded)) => {
+                        return Err(Problem::new(OVERLOADED, "too many reads are under way"));
+                    }
+                    Some(Err(QueryError::Stopping)) => {
+                        return Err(Problem::new(STOPPING, "the node is stopping"));
+                    }
+                }
+            }
+            if !self.wait(&view, &mut pause, deadline).await {
+                return Err(seek::read_timeout(&self.handle.view().get()));
+            }
+        }
+    }
+
+    /// When a request with these parameters gives up.
+    pub(super) fn deadline(&self, params: &Params) -> Result<Instant, Problem> {
+        let limits = &self.limits;
+        let timeout = params.timeout(limits.request_timeout, limits.max_request_timeout)?;
+        Ok(self.world.now().after(timeout))
+    }
+}
+
+fn consistency(params: &Params) -> Result<Consistency, Problem> {
+    match params.get("consistency") {
+        None | Some("linearizable") => Ok(Consistency::Linearizable),
+        Some("stale") => Ok(Consistency::Stale),
+        Some(other) => Err(invalid("consistency", other, "linearizable or stale")),
+    }
+}
+
+/// `{"key":value}`; `None` when either is not text.
+fn text_view(item: &KeyValue) -> Option<String> {
+    let key = std::str::from_utf8(&item.key).ok()?;
+    let value = record::value_text(item)?;
+    let mut out = String::with_capacity(key.len() + value.len() + 8);
+    out.push('{');
+    super::json::push_string(&mut out, key);
+    out.push(':');
+    out.push_str(&value);
+    out.push('}');
+    Some(out)
+}
+
+fn bytes(item: KeyValue, mut headers: HeaderMap) -> Reply {
+    let content_type = match item.kind {
+        Kind::Json => "application/json",
+        Kind::Text | Kind::Bytes => "application/octet-stream",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut reply = Reply::new(Full::new(item.value));
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// 200 with JSON.
+pub(super) fn json(text: impl Into<Bytes>, mut headers: HeaderMap) -> Reply {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut reply = Reply::new(Full::new(text.into()));
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// Where in the log and in the store's history an answer stands.
+pub(super) fn stamps(index: Index, revision: u64) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(INDEX, HeaderValue::from(index.0));
+    headers.insert(REVISION, HeaderValue::from(revision));
+    headers
+}
+
+/// The ETag of a key last changed at `revision`.
+pub(super) fn etag(revision: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// 404 with the words that clients of the original know.
+pub(super) fn not_found(key: &[u8]) -> Problem {
+    Problem::new(KEY_NOT_FOUND, format!("key '{}' not found", shown(key)))
+}
+
+/// What the state machine refused.
+pub(super) fn refused(error: CommandError) -> Problem {
+    match error {
+        CommandError::EmptyKey => Problem::new(EMPTY_KEY, "the key is empty"),
+        CommandError::DuplicateKey => Problem::new(DUPLICATE_KEY, "a key is given twice"),
+        CommandError::Compacted { oldest } => Problem::new(
+            COMPACTED,
+            format!("the revision has been compacted; the oldest is {oldest}"),
+        )
+        .member("oldest", oldest.to_string()),
+        CommandError::FutureRevision => {
+            Problem::new(FUTURE_REVISION, "the store has not reached this revision")
+        }
+        CommandError::LeaseNotFound => Problem::new(LEASE_NOT_FOUND, "requested lease not found"),
+        CommandError::IdempotencyMismatch => {
+            Problem::new(IDEMPOTENCY_MISMATCH, "this Idempotency-Key was used with another request")
+        }
+        CommandError::Unreadable => {
+            Problem::new(INTERNAL, "the state machine could not read the command")
+        }
+    }
+}

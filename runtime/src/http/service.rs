@@ -1,0 +1,138 @@
+//! One request, one answer.
+//!
+//! Rule: whatever goes wrong is told as a problem; every answer names the node that gave it. Must
+//! never: let a request end without an answer.
+
+use super::{
+    Api, Reply,
+    body::Payload,
+    problem::{HEADER_TOO_LARGE, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH},
+    route::Route,
+};
+use crate::{config::Limits, world::World};
+use hyper::{
+    Method, Request, StatusCode, Version,
+    body::{Body, Incoming},
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use kvorum_core::raft::Instant;
+
+/// The node that gave the answer.
+const SERVED_BY: HeaderName = HeaderName::from_static("kvorum-served-by");
+/// How long it took here.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+impl<W: World> Api<W> {
+    /// Answers `request`.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Reply {
+        let started = self.world.now();
+        let (head, body) = request.into_parts();
+        let mut payload = Payload::new(&head, body);
+        let mut reply = match self.dispatch(&head, &mut payload).await {
+            Ok(reply) => reply,
+            Err(problem) => self.tell(&head, problem),
+        };
+        let close = payload.release(&self.world) && head.version <= Version::HTTP_11;
+        self.finish(&head, &mut reply, started, close);
+        reply
+    }
+
+    async fn dispatch(&self, head: &Parts, payload: &mut Payload) -> Result<Reply, Problem> {
+        check_head(head, &self.limits)?;
+        let path = head.uri.path();
+        let Some(route) = Route::of(path) else {
+            return Err(Problem::new(UNKNOWN_PATH, format!("there is no path {path}")));
+        };
+        // A HEAD is a GET whose body `finish` withholds (RFC 9110 §9.3.2).
+        let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+        match (route, method) {
+            (route, &Method::OPTIONS) => Ok(options(route)),
+            (Route::Keys, &Method::POST) => self.post_keys(head, payload).await,
+            (Route::Key(key), &Method::GET) => self.get_key(head, key).await,
+            (Route::Key(key), &Method::PUT) => self.put_key(head, key, payload).await,
+            (Route::Key(key), &Method::DELETE) => self.delete_key(head, key).await,
+            (Route::Join, &Method::POST) => self.join(head, payload).await,
+            (Route::Cluster, &Method::GET) => self.get_cluster(head),
+            (Route::Transfer, &Method::POST) => self.transfer(head, payload).await,
+            (Route::Status, &Method::GET) => self.status(head),
+            (Route::Health, &Method::GET) => self.health(head),
+            (Route::Livez, &Method::GET) => self.livez(head),
+            (Route::Readyz, &Method::GET) => self.readyz(head),
+            (Route::Version, &Method::GET) => self.version(head),
+            (route, _) => Err(not_allowed(route, head)),
+        }
+    }
+
+    fn tell(&self, head: &Parts, problem: Problem) -> Reply {
+        let instance = format!("req-{:016x}", self.world.entropy());
+        let mutating = !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if problem.kind().status >= 500 {
+            tracing::info!(
+                instance,
+                method = %head.method,
+                path = head.uri.path(),
+                code = problem.kind().code,
+                "request failed: {}",
+                problem.message(),
+            );
+        }
+        problem.respond(&instance, mutating)
+    }
+
+    fn finish(&self, head: &Parts, reply: &mut Reply, started: Instant, close: bool) {
+        if !reply.headers().contains_key(SERVED_BY)
+            && let Ok(name) = HeaderValue::from_str(&self.handle.view().get().me.name)
+        {
+            reply.headers_mut().insert(SERVED_BY, name);
+        }
+        let took = self.world.now().since(started).as_micros();
+        let timing = format!("total;dur={}.{:03}", took / 1000, took % 1000);
+        if let Ok(timing) = HeaderValue::from_str(&timing) {
+            reply.headers_mut().insert(SERVER_TIMING, timing);
+        }
+        if close {
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if head.method == Method::HEAD {
+            let length = reply.body().size_hint().exact().unwrap_or(0);
+            *reply.body_mut() = Default::default();
+            if !matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+                reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+    }
+}
+
+/// hyper refuses a head of twice the limit by itself, without a body.
+fn check_head(head: &Parts, limits: &Limits) -> Result<(), Problem> {
+    let target = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields: usize =
+        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size = target + fields;
+    if size > limits.header_bytes {
+        let message =
+            format!("the request's head has {size} bytes, the limit is {}", limits.header_bytes);
+        return Err(Problem::new(HEADER_TOO_LARGE, message));
+    }
+    Ok(())
+}
+
+fn options(route: Route<'_>) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
+    reply
+}
+
+fn not_allowed(route: Route<'_>, head: &Parts) -> Problem {
+    let message = format!("{} does not take {}", head.uri.path(), head.method);
+    let problem = Problem::new(METHOD_NOT_ALLOWED, message).header(header::ALLOW, route.allow());
+    match route {
+        Route::Keys => problem.hint("one key is at /key/{key}; POST /key sets keys"),
+        Route::Key(_) if head.method == Method::POST => {
+            problem.hint("PUT /key/{key} sets a key to the body; POST /key takes a JSON object")
+        }
+        _ => problem,
+    }
+}
