@@ -34,7 +34,7 @@ use hyper::{
 };
 use kvorum_core::kv::{
     Body, Command, Compare, Delete, Guard, KeyRange, KeyValue, Kind, Op, OpReply, Put, Query,
-    Target, Txn, TxnReply,
+    Target, Txn, TxnReply, check::MAX_TXN_OPS,
 };
 
 /// What `POST /key` takes.
@@ -137,6 +137,11 @@ impl<W: World> Api<W> {
     }
 
     async fn write(&self, call: Call<'_>, write: Write) -> Result<Reply, Problem> {
+        let most = self.limits.keys_per_request.max(MAX_TXN_OPS);
+        if write.txn.guards.len() > most {
+            let message = format!("the request has more than {most} conditions on its keys");
+            return Err(Problem::new(TOO_MANY_KEYS, message));
+        }
         self.decide(&call, || self.propose(&write)).await
     }
 
