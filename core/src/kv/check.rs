@@ -5,7 +5,7 @@
 //! same transaction) do not conflict with each other. Must never: look at the state.
 
 use super::{
-    command::{Delete, Guard, KeyRange, Op, Put, Txn},
+    command::{Delete, KeyRange, Op, Put, Query, Txn},
     reply::CommandError,
 };
 use alloc::vec::Vec;
@@ -72,17 +72,27 @@ impl Txn {
     }
 }
 
-/// The part of the check that `apply` repeats. Limits are not in it: they may change from version
-/// to version, and replicas must not differ.
+/// The part of the check that `apply` repeats: keys first, then conflicts. Limits are not in it:
+/// they may change from version to version, and replicas must not differ.
 pub(super) fn check_shape(txn: &Txn) -> Result<(), CommandError> {
-    check_guards(&txn.guards)?;
-    writes_of(&txn.then)?;
-    writes_of(&txn.otherwise)?;
+    check_keys(txn)?;
+    for ops in [&txn.then, &txn.otherwise] {
+        // One plain op cannot conflict with itself; this is the usual write.
+        if !matches!(ops[..], [] | [Op::Put(_) | Op::Delete(_) | Op::Range(_)]) {
+            writes_of(ops)?;
+        }
+    }
     Ok(())
 }
 
-fn check_guards(guards: &[Guard]) -> Result<(), CommandError> {
-    guards.iter().try_for_each(|guard| check_range(&guard.range))
+fn check_keys(txn: &Txn) -> Result<(), CommandError> {
+    txn.guards.iter().try_for_each(|guard| check_range(&guard.range))?;
+    txn.then.iter().chain(&txn.otherwise).try_for_each(|op| match op {
+        Op::Put(Put { key, .. }) if key.is_empty() => Err(CommandError::EmptyKey),
+        Op::Put(_) => Ok(()),
+        Op::Delete(Delete { range, .. }) | Op::Range(Query { range, .. }) => check_range(range),
+        Op::Txn(txn) => check_keys(txn),
+    })
 }
 
 fn check_range(range: &KeyRange) -> Result<(), CommandError> {
@@ -103,15 +113,10 @@ fn writes_of(ops: &[Op]) -> Result<Writes<'_>, CommandError> {
     let mut writes = Writes::default();
     for (position, op) in ops.iter().enumerate() {
         match op {
-            Op::Put(Put { key, .. }) if key.is_empty() => return Err(CommandError::EmptyKey),
             Op::Put(Put { key, .. }) => writes.puts.push((key, position)),
-            Op::Delete(Delete { range, .. }) => {
-                check_range(range)?;
-                writes.deletes.push((range, position));
-            }
-            Op::Range(query) => check_range(&query.range)?,
+            Op::Delete(Delete { range, .. }) => writes.deletes.push((range, position)),
+            Op::Range(_) => {}
             Op::Txn(txn) => {
-                check_guards(&txn.guards)?;
                 for Writes { puts, deletes } in [writes_of(&txn.then)?, writes_of(&txn.otherwise)?]
                 {
                     writes.puts.extend(puts.into_iter().map(|(key, _)| (key, position)));

@@ -14,16 +14,16 @@
 use super::{
     head::Head,
     reply::{CommandError, TxnReply},
-    rows::{self, Change},
+    rows::{self, ChangeRow},
     tables::{Order, Table, TableFailure},
     write::Writer,
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// How many changes a compaction command looks at itself.
+/// How many changes a compaction command looks at before all others.
 pub const COMPACTION_ROWS: usize = 1024;
-/// How many changes each command after it looks at, until all are done.
+/// How many changes each command looks at, the compaction command too, until all are done.
 pub const SWEEP_ROWS: usize = 64;
 
 /// Moves the boundary to `revision` and begins to remove. On an error nothing was written.
@@ -88,7 +88,7 @@ pub(super) fn sweep(writer: &mut Writer<'_>, limit: usize) -> Result<(), TableFa
 /// Removes what nobody can ask for any more because of this change.
 fn remove(writer: &mut Writer<'_>, row_key: &[u8], row: &Bytes) -> Result<(), TableFailure> {
     let (revision, _) = rows::parse_change_key(row_key)?;
-    let change = Change::decode(row_key, row)?;
+    let change = ChangeRow::decode(row_key, row)?;
     if change.superseded != 0 {
         writer.forget(Table::History, &rows::history_key(&change.key, change.superseded))?;
     }

@@ -3,6 +3,7 @@
 //! Rule: `apply(tables, command) -> reply` decides everything. Must never: look at a clock, a
 //! random source, the order of a hash map or the size of a cache.
 
+pub mod changes;
 pub mod check;
 pub mod command;
 mod command_codec;
@@ -13,6 +14,7 @@ mod head;
 pub mod memory;
 mod merge;
 mod read;
+pub mod repeats;
 pub mod reply;
 mod reply_codec;
 mod rows;
@@ -22,6 +24,7 @@ mod txn;
 mod write;
 
 pub use self::{
+    changes::{Change, changes},
     check::{MAX_ETCD_TXN_OPS, MAX_TXN_DEPTH, MAX_TXN_OPS, TxnError},
     command::{
         Body, Command, Compare, Delete, Guard, Idempotency, KeyRange, Kind, Op, Put, Query, Target,
@@ -48,22 +51,32 @@ pub type Row = (Table, Bytes, Bytes);
 pub fn apply(tables: &mut dyn Tables, command: &Command) -> Result<Reply, TableFailure> {
     let mut writer = Writer::open(tables)?;
     let revision = writer.head.revision;
-    let refused = |error| Ok(Reply { revision, result: Err(error) });
+    if let Some(idempotency) = &command.idempotency
+        && let Some(repeat) = repeats::find(writer.tables, idempotency)?
+    {
+        return Ok(repeat.unwrap_or_else(|error| refused(revision, error)));
+    }
     writer.head.clock_ms = writer.head.clock_ms.max(command.time_ms);
     let result = match &command.body {
         Body::Txn(txn) => txn::apply(&mut writer, txn, &command.principal)?,
         Body::Compact { revision } => compact::apply(&mut writer, *revision)?,
     };
-    let result = match result {
-        Ok(result) => result,
-        Err(error) => return refused(error),
+    let txn = match result {
+        Ok(txn) => txn,
+        Err(error) => return Ok(refused(revision, error)),
     };
-    if matches!(command.body, Body::Txn(_)) {
-        compact::sweep(&mut writer, compact::SWEEP_ROWS)?;
+    let reply = Reply { revision: writer.head.revision, result: Ok(txn), replayed: false };
+    if let Some(idempotency) = &command.idempotency {
+        repeats::store(&mut writer, idempotency, &reply);
     }
-    let reply = Reply { revision: writer.head.revision, result: Ok(result) };
+    repeats::drop_old(&mut writer)?;
+    compact::sweep(&mut writer, compact::SWEEP_ROWS)?;
     writer.close();
     Ok(reply)
+}
+
+fn refused(revision: u64, error: CommandError) -> Reply {
+    Reply { revision, result: Err(error), replayed: false }
 }
 
 /// Applies the bytes of a log entry. Bytes that do not decode are answered by
@@ -74,7 +87,7 @@ pub fn apply(tables: &mut dyn Tables, command: &Command) -> Result<Reply, TableF
 pub fn apply_bytes(tables: &mut dyn Tables, bytes: Bytes) -> Result<Reply, TableFailure> {
     match Command::decode(bytes) {
         Ok(command) => apply(tables, &command),
-        Err(_) => Ok(Reply { revision: revision(tables)?, result: Err(CommandError::Unreadable) }),
+        Err(_) => Ok(refused(revision(tables)?, CommandError::Unreadable)),
     }
 }
 

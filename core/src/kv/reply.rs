@@ -13,6 +13,9 @@ pub struct Reply {
     pub revision: u64,
     /// What happened; an error changed nothing.
     pub result: Result<TxnReply, CommandError>,
+    /// Whether this is the stored reply of an earlier command under the same idempotency key, and
+    /// this command changed nothing.
+    pub replayed: bool,
 }
 
 /// The outcome of a transaction.

@@ -20,6 +20,7 @@ impl Reply {
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u8(FORMAT);
         put_u64(out, self.revision);
+        put_bool(out, self.replayed);
         match &self.result {
             Ok(txn) => {
                 out.put_u8(0);
@@ -39,6 +40,7 @@ impl Reply {
             return Err(Malformed("format"));
         }
         let revision = get_u64(input, "revision")?;
+        let replayed = get_bool(input, "replayed")?;
         let result = match get_u8(input, "result")? {
             0 => Ok(get_txn(input, MAX_TXN_DEPTH)?),
             number => Err(get_error(input, number)?),
@@ -46,7 +48,7 @@ impl Reply {
         if !bytes.is_empty() {
             return Err(Malformed("end of reply"));
         }
-        Ok(Reply { revision, result })
+        Ok(Reply { revision, result, replayed })
     }
 }
 

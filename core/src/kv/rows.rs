@@ -104,7 +104,7 @@ pub(super) fn tombstone(time_ms: u64) -> Bytes {
 
 /// One change as `Revisions` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct ChangeRow {
     pub deleted: bool,
     /// Revision of the version it superseded, 0 when there was none.
     pub superseded: u64,
@@ -112,7 +112,7 @@ pub(super) struct Change {
     pub key: Bytes,
 }
 
-impl Change {
+impl ChangeRow {
     pub fn encode(&self) -> Bytes {
         let principal = self.principal.len();
         let len = 1
@@ -128,9 +128,9 @@ impl Change {
         out.freeze()
     }
 
-    pub fn decode(row_key: &[u8], row: &Bytes) -> Result<Change, TableFailure> {
+    pub fn decode(row_key: &[u8], row: &Bytes) -> Result<ChangeRow, TableFailure> {
         let read = |mut row: Bytes| {
-            Ok(Change {
+            Ok(ChangeRow {
                 deleted: crate::codec::get_bool(&mut row, "deleted")?,
                 superseded: get_u64(&mut row, "superseded")?,
                 principal: get_bytes(&mut row, "principal")?,

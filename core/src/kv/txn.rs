@@ -13,7 +13,7 @@ use super::{
     command::{Delete, KeyRange, Op, Put, Txn},
     guard, read,
     reply::{CommandError, OpReply, TxnReply},
-    rows::{self, Change, Version},
+    rows::{self, ChangeRow, Version},
     tables::{Order, Table, TableFailure},
     write::Writer,
 };
@@ -195,7 +195,7 @@ impl Run<'_, '_> {
     /// Lists the change under its revision.
     fn change(&mut self, deleted: bool, superseded: u64, key: Bytes) {
         let row_key = rows::change_key(self.writer.head.revision, self.sub);
-        let change = Change { deleted, superseded, principal: self.principal.clone(), key };
+        let change = ChangeRow { deleted, superseded, principal: self.principal.clone(), key };
         self.writer.insert(Table::Revisions, &row_key, change.encode());
         self.sub += 1;
     }
