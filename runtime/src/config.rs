@@ -10,7 +10,7 @@ mod variable;
 pub use reader::ConfigError;
 pub use variable::{Accepts, VARIABLES, Variable};
 
-use crate::transport::TransportConfig;
+use crate::{storage::disk::DiskOptions, transport::TransportConfig};
 use kvorum_core::raft;
 use reader::Reader;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -46,6 +46,8 @@ pub struct Config {
     pub transport: TransportConfig,
     /// Applied bytes after which the state is made durable, so that the log up to there may go.
     pub checkpoint_bytes: u64,
+    /// Sizes of the store on disk.
+    pub disk: DiskOptions,
 }
 
 /// What the log shows, and how.
@@ -140,6 +142,7 @@ impl Config {
             raft: raft_config,
             transport: TransportConfig::default(),
             checkpoint_bytes: reader.bytes("KVORUM_CHECKPOINT_BYTES")?,
+            disk: DiskOptions::default(),
         })
     }
 }

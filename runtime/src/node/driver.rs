@@ -1,0 +1,488 @@
+//! The one task that owns the core: events and requests in, outputs out.
+//!
+//! Rule: everything that has arrived is handed to the core before it is polled once, so that all
+//! proposals of a moment share one write and one append per peer. Must never: block, wait for a
+//! lane or a peer, or answer for the core.
+
+use super::{
+    admit::{Admission, Verdict},
+    fatal::{Fatal, FatalKind},
+    lanes::{Done, LogJob, PendingQuery, StateJob},
+    outbox::Outbox,
+    pending::{Pending, Waiter},
+    reads::{Reads, refuse},
+    view::Publisher,
+};
+use crate::{
+    handle::{Consistency, ExecuteError, JoinError, Member, QueryError, Request},
+    transport::{PeerEvent, Transport},
+    world::World,
+};
+use bytes::BytesMut;
+use kvorum_core::raft::{
+    Change, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, Refused, RoleName,
+    SnapshotEvent,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests, peer events and reports taken in before the core is polled.
+const BATCH: usize = 1024;
+
+/// What the node's life cycle tells its driver.
+#[derive(Debug)]
+pub enum Control {
+    /// Lead no more, if another voter can: answers once it does not lead, or cannot be helped.
+    HandOver(oneshot::Sender<()>),
+    /// Finish: make the state durable and end.
+    End,
+}
+
+/// Where everything comes in.
+#[derive(Debug)]
+pub struct Inputs {
+    /// From the HTTP side.
+    pub requests: mpsc::Receiver<Request>,
+    /// From the transport.
+    pub peers: mpsc::Receiver<PeerEvent>,
+    /// From the lanes.
+    pub done: mpsc::UnboundedReceiver<Done>,
+    /// From the life cycle.
+    pub control: mpsc::Receiver<Control>,
+    /// Verdicts on joiners, from their tasks (at most one per join under way).
+    pub verdicts: mpsc::UnboundedReceiver<Verdict>,
+}
+
+/// The driver of one node.
+pub struct Driver<W: World> {
+    world: W,
+    raft: Raft,
+    transport: Transport<W>,
+    log: Outbox<LogJob>,
+    state: Outbox<StateJob>,
+    admission: Admission<W>,
+    publisher: Publisher,
+    pending: Pending,
+    reads: Reads,
+    /// Queries that arrived since the last poll.
+    fresh: Vec<PendingQuery>,
+    /// Every entry up to here was handed to the state machine.
+    submitted: Index,
+    /// When each peer was last heard, for judging whether a name's holder lives.
+    heard: BTreeMap<NodeId, Instant>,
+    /// Members that say this node is not one, since a leader was last known.
+    disowned_by: BTreeSet<NodeId>,
+    hand_over: Option<oneshot::Sender<()>>,
+    ending: bool,
+}
+
+/// What a driver is made of.
+pub struct Parts<W: World> {
+    /// The outside.
+    pub world: W,
+    /// The core, restored.
+    pub raft: Raft,
+    /// The way to the peers.
+    pub transport: Transport<W>,
+    /// The log's lane.
+    pub log: mpsc::Sender<LogJob>,
+    /// The state machine's lane.
+    pub state: mpsc::Sender<StateJob>,
+    /// Judges joiners.
+    pub admission: Admission<W>,
+    /// Shows the node to the outside.
+    pub publisher: Publisher,
+}
+
+impl<W: World> Driver<W> {
+    /// A driver whose state machine stands where `raft` says.
+    pub fn new(parts: Parts<W>) -> Driver<W> {
+        let submitted = parts.raft.status().applied;
+        let mut driver = Driver {
+            world: parts.world,
+            raft: parts.raft,
+            transport: parts.transport,
+            log: Outbox::new(parts.log),
+            state: Outbox::new(parts.state),
+            admission: parts.admission,
+            publisher: parts.publisher,
+            pending: Pending::default(),
+            reads: Reads::default(),
+            fresh: Vec::new(),
+            submitted,
+            heard: BTreeMap::new(),
+            disowned_by: BTreeSet::new(),
+            hand_over: None,
+            ending: false,
+        };
+        driver.membership_changed();
+        driver
+    }
+
+    /// Runs until `Control::End` or a fatal cause.
+    ///
+    /// # Errors
+    /// The cause: a failed store, or proof of divergence.
+    pub async fn run(mut self, mut inputs: Inputs) -> Result<(), Fatal> {
+        let world = self.world.clone();
+        let mut armed = self.raft.deadline();
+        let mut alarm = Box::pin(world.sleep_until(armed));
+        while !self.ending {
+            self.turn()?;
+            // A later deadline needs no new timer (an early bell is a no-op); `armed` is the end of
+            // time once the bell has rung, so that it is always set anew then.
+            let deadline = self.raft.deadline().min(self.publisher.due());
+            if deadline < armed {
+                alarm.set(world.sleep_until(deadline));
+                armed = deadline;
+            }
+            let open = !self.log.is_backed_up() && !self.state.is_backed_up();
+            tokio::select! {
+                biased;
+                Some(control) = inputs.control.recv() => self.control(control),
+                Some(done) = inputs.done.recv() => self.done(done)?,
+                Some(event) = inputs.peers.recv() => self.peer(event)?,
+                Some(verdict) = inputs.verdicts.recv() => self.verdict(verdict),
+                Some(request) = inputs.requests.recv(), if open => self.request(request),
+                () = &mut alarm => {
+                    self.raft.handle(self.world.now(), Event::Deadline);
+                    armed = Instant(u64::MAX);
+                }
+            }
+            self.drain(&mut inputs)?;
+        }
+        self.finish(inputs).await
+    }
+
+    /// Takes in what else is there already, without waiting.
+    fn drain(&mut self, inputs: &mut Inputs) -> Result<(), Fatal> {
+        for _ in 0..BATCH {
+            match inputs.done.try_recv() {
+                Ok(done) => self.done(done)?,
+                Err(_) => break,
+            }
+        }
+        for _ in 0..BATCH {
+            match inputs.peers.try_recv() {
+                Ok(event) => self.peer(event)?,
+                Err(_) => break,
+            }
+        }
+        for _ in 0..BATCH {
+            if self.log.is_backed_up() || self.state.is_backed_up() {
+                break;
+            }
+            match inputs.requests.try_recv() {
+                Ok(request) => self.request(request),
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the core what must be done until it is content, and does it.
+    fn turn(&mut self) -> Result<(), Fatal> {
+        self.ask_reads();
+        loop {
+            let output = self.raft.poll(self.world.now());
+            if output.is_empty() {
+                break;
+            }
+            self.dispatch(output)?;
+        }
+        self.publisher.tick(self.world.now(), &self.raft.status());
+        Ok(())
+    }
+
+    fn dispatch(&mut self, output: Output) -> Result<(), Fatal> {
+        let Output { write, messages, committed, reads, log_reads, snapshots, changed, fatal } =
+            output;
+        if let Some(evidence) = fatal {
+            return Err(Fatal::new(
+                FatalKind::Data,
+                format!(
+                    "this node's log contradicts the cluster's: {evidence:?}; keep its data \
+                     directory for analysis and rejoin with an empty one"
+                ),
+            ));
+        }
+        self.send(messages);
+        if let Some(write) = write {
+            self.log.push(LogJob::Write(write));
+        }
+        for read in log_reads {
+            self.log.push(LogJob::Read(read));
+        }
+        if let Some(last) = committed.last() {
+            self.submitted = last.index();
+            let waiters = self.pending.take(&committed);
+            self.state.push(StateJob::Apply { entries: committed, waiters });
+        }
+        for request in snapshots {
+            self.state.push(StateJob::Snapshot(request));
+        }
+        for ready in reads {
+            self.reads.confirm(ready);
+        }
+        self.serve_reads();
+        if let Some(changed) = changed {
+            self.membership_changed();
+            if changed.role != RoleName::Leader
+                && let Some(done) = self.hand_over.take()
+            {
+                let _ = done.send(());
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, messages: Vec<Envelope>) {
+        for envelope in messages {
+            self.transport.send(envelope);
+        }
+    }
+
+    fn serve_reads(&mut self) {
+        let ready = self.reads.take_ready(self.submitted);
+        if !ready.is_empty() {
+            self.state.push(StateJob::Query(ready));
+        }
+    }
+
+    /// One confirmation for all linearizable queries that arrived together.
+    fn ask_reads(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let queries = std::mem::take(&mut self.fresh);
+        let id = self.reads.next_id();
+        match self.raft.read(self.world.now(), id) {
+            Ok(()) => self.reads.ask(id, queries),
+            Err(Refused::Overloaded) => refuse(queries, &QueryError::Overloaded),
+            Err(_) => refuse(queries, &QueryError::NoLeader),
+        }
+    }
+
+    fn membership_changed(&mut self) {
+        let status = self.raft.status();
+        self.publisher.changed(&status);
+        self.transport.set_members(&self.publisher.members());
+        let now = self.world.now();
+        let members: &Membership = status.membership;
+        self.heard.retain(|id, _| members.contains(*id));
+        for id in members.members() {
+            self.heard.entry(id).or_insert(now);
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), Fatal> {
+        let now = self.world.now();
+        match done {
+            Done::Durable(writes) => {
+                self.log.flush();
+                for durable in writes {
+                    self.send(durable.messages);
+                    self.raft.handle(now, Event::Written(durable.written));
+                }
+            }
+            Done::LogRead { request, entries } => {
+                self.log.flush();
+                self.raft.handle(now, Event::LogRead { request, entries });
+            }
+            Done::Applied(index) => {
+                self.state.flush();
+                self.raft.handle(now, Event::Applied(index));
+            }
+            Done::Snapshot(event) => {
+                self.state.flush();
+                if let SnapshotEvent::Installed { meta } = &event {
+                    self.submitted = self.submitted.max(meta.last.index);
+                    self.pending.forget(meta.last.index);
+                    self.serve_reads();
+                }
+                self.raft.handle(now, Event::Snapshot(event));
+            }
+            Done::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn peer(&mut self, event: PeerEvent) -> Result<(), Fatal> {
+        let now = self.world.now();
+        match event {
+            PeerEvent::Received(envelope) => {
+                if let Some(heard) = self.heard.get_mut(&envelope.from) {
+                    *heard = now;
+                }
+                self.raft.handle(now, Event::Received(envelope));
+            }
+            PeerEvent::Unreachable(id) => self.raft.handle(now, Event::Unreachable(id)),
+            PeerEvent::Connected(id) => tracing::debug!(peer = id.0, "connected"),
+            PeerEvent::Called { cluster, caller, .. } => tracing::error!(
+                other_cluster = format_args!("{cluster:016x}"),
+                caller = caller.name,
+                "a node of another cluster calls this one; two clusters share an address or a \
+                 NODE_ID: stop the one that is not wanted, empty its data and join it again"
+            ),
+            PeerEvent::NotMember { by } => return self.not_member(&by),
+        }
+        Ok(())
+    }
+
+    /// A peer says that this incarnation is not a member. One voice may only lag behind; a
+    /// majority of the voters known here, with no leader that cares for this node, is the truth.
+    fn not_member(&mut self, by: &Member) -> Result<(), Fatal> {
+        let status = self.raft.status();
+        if status.leader.is_some() || !status.membership.contains(status.id) {
+            self.disowned_by.clear();
+            return Ok(());
+        }
+        let voters = &status.membership.voters;
+        if voters.contains(&by.id) {
+            self.disowned_by.insert(by.id);
+        }
+        let others = voters.iter().filter(|id| **id != status.id).count();
+        if self.disowned_by.len() <= others / 2 {
+            return Ok(());
+        }
+        Err(Fatal::new(
+            FatalKind::Refused,
+            format!(
+                "{} and others say that this node is no longer a member: it was removed, or a \
+                 newer node took its NODE_ID; to join again, start it with an empty data \
+                 directory and RAFT_JOIN_ADDR set",
+                by.name
+            ),
+        ))
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Execute { command, reply } => {
+                if !self.pending.has_room() {
+                    let _ = reply.send(Err(ExecuteError::Overloaded));
+                    return;
+                }
+                let mut bytes = BytesMut::new();
+                command.encode(&mut bytes);
+                match self.raft.propose(self.world.now(), vec![bytes.freeze()]) {
+                    Ok(range) => {
+                        let term = self.raft.status().vote.term;
+                        let id = kvorum_core::raft::EntryId { term, index: *range.end() };
+                        self.pending.insert(id, Waiter::Execute(reply));
+                    }
+                    Err(refused) => drop(reply.send(Err(execute_error(refused)))),
+                }
+            }
+            Request::Query { query, consistency, reply } => {
+                let query = PendingQuery { query, reply };
+                match consistency {
+                    Consistency::Linearizable => self.fresh.push(query),
+                    Consistency::Stale => self.state.push(StateJob::Query(vec![query])),
+                }
+            }
+            Request::Join { joiner, reply } => {
+                let status = self.raft.status();
+                if status.role == RoleName::Leader {
+                    self.admission.judge(&status, &self.heard, joiner, reply);
+                } else {
+                    let _ = reply.send(Err(JoinError::NotLeader));
+                }
+            }
+            Request::Transfer { to, reply } => self.transfer(to.as_deref(), reply),
+        }
+    }
+
+    fn transfer(&mut self, to: Option<&str>, reply: oneshot::Sender<Result<String, String>>) {
+        let target = match to {
+            None => Ok(None),
+            Some(name) => match self.publisher.member_named(name) {
+                Some(member) => Ok(Some(member.id)),
+                None => Err(format!("no member is named \"{name}\"; see GET /cluster")),
+            },
+        };
+        let result = target.and_then(|target| {
+            self.raft
+                .transfer_leadership(self.world.now(), target)
+                .map(|id| self.publisher.name_of(id))
+                .map_err(|refused| match refused {
+                    Refused::NotLeader { .. } => "this node does not lead".to_owned(),
+                    Refused::Transferring => "leadership is being handed over already".to_owned(),
+                    _ => "there is no other voter that could lead; see GET /cluster".to_owned(),
+                })
+        });
+        let _ = reply.send(result);
+    }
+
+    /// A joiner was looked at: take it in, or tell it why not.
+    fn verdict(&mut self, verdict: Verdict) {
+        let Verdict { joiner, replaces, reply, result } = verdict;
+        if let Err(error) = result {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let base = self.raft.status().membership_index;
+        let change = Change {
+            add: vec![(joiner.id, joiner.encode())],
+            promote: Vec::new(),
+            remove: replaces.into_iter().collect(),
+        };
+        match self.raft.change_membership(self.world.now(), base, change) {
+            Ok(id) => {
+                let waiter = self.admission.announce(joiner, reply);
+                self.pending.insert(id, Waiter::Change(waiter));
+            }
+            Err(Refused::NotLeader { .. }) => drop(reply.send(Err(JoinError::NotLeader))),
+            Err(refused) => {
+                tracing::debug!(joiner = joiner.name, ?refused, "join must wait");
+                let _ = reply.send(Err(JoinError::Busy));
+            }
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::End => self.ending = true,
+            Control::HandOver(done) => {
+                self.publisher.stopping();
+                if self.raft.status().role == RoleName::Leader
+                    && let Ok(to) = self.raft.transfer_leadership(self.world.now(), None)
+                {
+                    tracing::info!(to = self.publisher.name_of(to), "handing leadership over");
+                    self.hand_over = Some(done);
+                } else {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    /// The last turn of a graceful stop: what is queued is done, the state is made durable.
+    async fn finish(mut self, mut inputs: Inputs) -> Result<(), Fatal> {
+        self.turn()?;
+        let (finished, mut done) = oneshot::channel();
+        self.state.push(StateJob::Finish(finished));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut done => return Ok(()),
+                Some(done) = inputs.done.recv() => self.done(done)?,
+            }
+            self.turn()?;
+        }
+    }
+}
+
+fn execute_error(refused: Refused) -> ExecuteError {
+    match refused {
+        Refused::Overloaded => ExecuteError::Overloaded,
+        Refused::TooLarge => ExecuteError::TooLarge,
+        Refused::NotLeader { .. }
+        | Refused::Transferring
+        | Refused::ChangePending
+        | Refused::StaleBase { .. }
+        | Refused::NotReady
+        | Refused::NotMember
+        | Refused::NoVoters => ExecuteError::NotLeader,
+    }
+}

@@ -1,0 +1,278 @@
+//! The two workers of a node: one writes the log, one owns the state machine.
+//!
+//! Rule: blocking work happens here and nowhere else; a lane takes everything that is queued,
+//! does it in order, and reports. Must never: report a write before its fsync has returned, go on
+//! after a failure, or answer a waiter before the batch that holds its effect is stored.
+
+use super::pending::{Outcome, Waiter};
+use crate::{
+    handle::{Answer, QueryError},
+    storage::{LogStore, StateStore, StorageError},
+};
+use kvorum_core::{
+    kv,
+    raft::{
+        Durable, Entry, Index, LogRead, Payload, SnapshotEvent, SnapshotMeta, SnapshotRequest,
+        Write,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// A job for the log's lane.
+#[derive(Debug)]
+pub enum LogJob {
+    /// Make this durable.
+    Write(Write),
+    /// Read these entries.
+    Read(LogRead),
+}
+
+/// A job for the state machine's lane.
+#[derive(Debug)]
+pub enum StateJob {
+    /// Apply committed entries and answer who waits for them.
+    Apply {
+        /// The entries, without a gap.
+        entries: Vec<Entry>,
+        /// Who waits, by index, in order.
+        waiters: Vec<(Index, Waiter)>,
+    },
+    /// Answer queries from the state as it is then.
+    Query(Vec<PendingQuery>),
+    /// Send or receive a snapshot.
+    Snapshot(SnapshotRequest),
+    /// Make everything durable, then say so (at the end of a graceful stop).
+    Finish(oneshot::Sender<()>),
+}
+
+/// A query on its way.
+#[derive(Debug)]
+pub struct PendingQuery {
+    /// What to read.
+    pub query: kv::Query,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Answer, QueryError>>,
+}
+
+/// What a lane reports to the driver. The channel has no bound of its own: there is at most one
+/// report for each job the driver has under way.
+#[derive(Debug)]
+pub enum Done {
+    /// Writes are durable, in this order.
+    Durable(Vec<Durable>),
+    /// A read's answer.
+    LogRead {
+        /// The wish.
+        request: LogRead,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// The state machine has applied everything up to here.
+    Applied(Index),
+    /// About snapshots.
+    Snapshot(SnapshotEvent),
+    /// The store failed: the node stops.
+    Failed(StorageError),
+}
+
+/// The log lane's work.
+pub fn log_lane(
+    mut log: Box<dyn LogStore>,
+    done: mpsc::UnboundedSender<Done>,
+) -> impl FnMut(&mut Vec<LogJob>) + Send {
+    let mut failed = false;
+    move |jobs| {
+        let mut writes = Vec::new();
+        for job in jobs.drain(..) {
+            if failed {
+                return;
+            }
+            match job {
+                LogJob::Write(write) => writes.push(write),
+                LogJob::Read(request) => {
+                    failed = !flush(&mut *log, &mut writes, &done);
+                    if !failed {
+                        failed = !report(&done, log.read(&request), |entries| Done::LogRead {
+                            request,
+                            entries,
+                        });
+                    }
+                }
+            }
+        }
+        failed = failed || !flush(&mut *log, &mut writes, &done);
+    }
+}
+
+/// Writes everything collected with one sync. `false` when the store failed.
+fn flush(
+    log: &mut dyn LogStore,
+    writes: &mut Vec<Write>,
+    done: &mpsc::UnboundedSender<Done>,
+) -> bool {
+    if writes.is_empty() {
+        return true;
+    }
+    let result = log.write(writes);
+    let writes = std::mem::take(writes);
+    report(done, result, |()| Done::Durable(writes.into_iter().map(Write::durable).collect()))
+}
+
+/// Sends the outcome of a job; `false` when it failed.
+fn report<T>(
+    done: &mpsc::UnboundedSender<Done>,
+    result: Result<T, StorageError>,
+    success: impl FnOnce(T) -> Done,
+) -> bool {
+    let ok = result.is_ok();
+    // A driver that is gone needs no reports.
+    let _ = done.send(result.map_or_else(Done::Failed, success));
+    ok
+}
+
+/// The state machine with what it takes to run it.
+pub struct StateLane {
+    state: Box<dyn StateStore>,
+    applied: SnapshotMeta,
+    /// Bytes applied since the last checkpoint.
+    unsaved: u64,
+    checkpoint_bytes: u64,
+    done: mpsc::UnboundedSender<Done>,
+    failed: bool,
+}
+
+impl StateLane {
+    /// `checkpoint_bytes`: applied bytes after which the state is made durable, so that the log
+    /// up to there may go.
+    pub fn new(
+        state: Box<dyn StateStore>,
+        checkpoint_bytes: u64,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> StateLane {
+        let applied = state.applied().clone();
+        StateLane { state, applied, unsaved: 0, checkpoint_bytes, done, failed: false }
+    }
+
+    /// The lane's work.
+    pub fn work(&mut self, jobs: &mut Vec<StateJob>) {
+        for job in jobs.drain(..) {
+            if self.failed {
+                return;
+            }
+            if let Err(error) = self.run(job) {
+                self.failed = true;
+                let _ = self.done.send(Done::Failed(error));
+            }
+        }
+    }
+
+    fn run(&mut self, job: StateJob) -> Result<(), StorageError> {
+        match job {
+            StateJob::Apply { entries, waiters } => self.apply(entries, waiters),
+            StateJob::Query(queries) => self.answer(queries),
+            StateJob::Snapshot(request) => self.snapshot(request),
+            StateJob::Finish(finished) => {
+                self.state.checkpoint()?;
+                let _ = finished.send(());
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        entries: Vec<Entry>,
+        waiters: Vec<(Index, Waiter)>,
+    ) -> Result<(), StorageError> {
+        let mut waiters = waiters.into_iter().peekable();
+        let mut answers = Vec::with_capacity(waiters.len());
+        for entry in entries {
+            self.unsaved += entry.size();
+            let index = entry.index();
+            debug_assert_eq!(index, self.applied.last.index.next(), "entries apply without a gap");
+            let outcome = match entry.payload {
+                Payload::Noop => Outcome::Done(index),
+                Payload::Command(bytes) => {
+                    let reply = kv::apply_bytes(self.state.tables_mut(), bytes)
+                        .map_err(|failure| StorageError::Io(failure.to_string()))?;
+                    Outcome::Reply(index, reply)
+                }
+                Payload::Membership(membership) => {
+                    self.applied.membership = membership;
+                    self.applied.membership_index = index;
+                    Outcome::Done(index)
+                }
+            };
+            self.applied.last = entry.id;
+            if let Some((_, waiter)) = waiters.next_if(|(at, _)| *at == index) {
+                answers.push((waiter, outcome));
+            }
+        }
+        self.state.commit(&self.applied)?;
+        for (waiter, outcome) in answers {
+            waiter.answer(outcome);
+        }
+        let _ = self.done.send(Done::Applied(self.applied.last.index));
+        if self.unsaved >= self.checkpoint_bytes {
+            self.unsaved = 0;
+            let meta = self.state.checkpoint()?;
+            let _ = self.done.send(Done::Snapshot(SnapshotEvent::Durable { meta }));
+        }
+        Ok(())
+    }
+
+    fn answer(&self, queries: Vec<PendingQuery>) -> Result<(), StorageError> {
+        let failure = |failure: kv::TableFailure| StorageError::Io(failure.to_string());
+        let revision = kv::revision(self.state.tables()).map_err(failure)?;
+        for PendingQuery { query, reply } in queries {
+            let answer = kv::query(self.state.tables(), &query).map_err(failure)?;
+            let applied = self.applied.last.index;
+            let _ = reply.send(Ok(Answer { applied, reply: answer, revision }));
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, request: SnapshotRequest) -> Result<(), StorageError> {
+        let (peer, result) = match request {
+            SnapshotRequest::Close { peer } => {
+                self.state.close_snapshot(peer);
+                return Ok(());
+            }
+            SnapshotRequest::Read { peer, offset, max_bytes } => {
+                let chunk = self.state.read_snapshot(peer, offset, max_bytes);
+                (
+                    peer,
+                    chunk.map(|(meta, data, last)| SnapshotEvent::ChunkRead {
+                        peer,
+                        meta,
+                        offset,
+                        data,
+                        last,
+                    }),
+                )
+            }
+            SnapshotRequest::Store { from, meta, offset, data } => {
+                let stored = self.state.stage_snapshot(&meta, offset, &data);
+                (from, stored.map(|end| SnapshotEvent::ChunkStored { last: meta.last, end }))
+            }
+            SnapshotRequest::Install { from, meta } => (
+                from,
+                self.state.install_snapshot(&meta).map(|()| {
+                    self.applied = meta.clone();
+                    self.unsaved = 0;
+                    SnapshotEvent::Installed { meta }
+                }),
+            ),
+        };
+        let event = match result {
+            Ok(event) => event,
+            Err(StorageError::Snapshot(cause)) => {
+                tracing::warn!(%cause, "snapshot transfer starts again");
+                SnapshotEvent::Failed { peer }
+            }
+            Err(error) => return Err(error),
+        };
+        let _ = self.done.send(Done::Snapshot(event));
+        Ok(())
+    }
+}
