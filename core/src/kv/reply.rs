@@ -9,7 +9,7 @@ use bytes::Bytes;
 /// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The store's revision after it.
+    /// The store's revision after it (of a stored reply: after the command it was stored for).
     pub revision: u64,
     /// What happened; an error changed nothing.
     pub result: Result<TxnReply, CommandError>,

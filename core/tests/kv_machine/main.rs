@@ -1,0 +1,15 @@
+//! The key-value state machine against a plain reference model, the measured facts of etcd, its
+//! codecs, and tables that are broken on purpose.
+
+mod broken;
+mod codec;
+mod compaction;
+mod cost;
+mod facts;
+mod generate;
+mod keys;
+mod model;
+mod repeats;
+mod run;
+mod shorthand;
+mod sorted;
