@@ -1,0 +1,99 @@
+# Configuration of `make run`. Each of these can also be given in the environment or on the command
+# line (`make run PORT=8081`); KVORUM_* variables pass through. An empty
+# RAFT_JOIN_ADDR or RAFT_DIR means "not set".
+# All variables: docs/configuration.md
+NODE_ID        ?= app1
+PORT           ?= 8080
+RAFT_BIND_ADDR ?= 127.0.0.1:7000
+RAFT_JOIN_ADDR ?=
+RAFT_DIR       ?=
+
+# ------------------------------------------------------------------------------------------------
+
+CARGO      ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BINARY     := $(TARGET_DIR)/release/kvorum
+SIM        := --config 'build.rustflags=["--cfg","madsim"]'
+COMPOSE    := $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
+
+# Flags from outside would silently replace the simulator's own.
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+# A test or a build inherits nothing of a node's configuration.
+unexport NODE_ID PORT RAFT_BIND_ADDR RAFT_JOIN_ADDR RAFT_DIR
+
+quote    = '$(subst ','\'',$(1))'
+optional = $(if $($(1)),$(1)=$(call quote,$($(1))))
+NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
+	RAFT_BIND_ADDR=$(call quote,$(RAFT_BIND_ADDR)) $(call optional,RAFT_JOIN_ADDR) $(call optional,RAFT_DIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run run-command test fmt lint docs unit sim process contract docker-test docker docker-down bench clean
+
+help:
+	@echo 'make build    build the release binary and leave it at ./main'
+	@echo 'make run      build and run a single node: HTTP on port $(PORT), Raft on $(RAFT_BIND_ADDR)'
+	@echo 'make test     run every check and test'
+	@echo 'make docker   build the image and start four nodes app1 ... app4 on ports 8081 ... 8084'
+	@echo 'make bench    measure a three-node durable cluster on this machine'
+
+build:
+	@$(CARGO) build --release --locked -p kvorum
+	@cp $(BINARY) main.new && mv -f main.new main
+
+run: build
+	@exec $(NODE_ENV) ./main
+
+# What main.sh runs after `make build`.
+run-command:
+	@printf '%s %s %s\n' exec $(call quote,$(NODE_ENV)) $(call quote,$(call quote,$(CURDIR)/main))
+
+test: fmt lint docs unit sim process contract docker-test
+	@echo '== all tests passed'
+
+fmt:
+	@echo '== formatting'
+	@$(CARGO) fmt --all --check
+
+lint:
+	@echo '== clippy, both configurations'
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --locked $(SIM) -p kvorum -p kvorum-runtime -p kvorum-core -- -D warnings
+	@$(CARGO) clippy --locked $(SIM) -p kvorum-sim --all-targets -- -D warnings
+
+docs:
+	@echo '== documentation'
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+
+unit:
+	@echo '== unit, property and golden tests'
+	@$(CARGO) test --locked --workspace --exclude kvorum
+
+sim:
+	@echo '== simulation'
+	@$(CARGO) sim --locked
+
+process:
+	@echo '== real processes'
+	@$(CARGO) test --locked -p kvorum
+
+contract: build
+	@echo '== the contract, literally'
+	@bin/tests/contract.sh
+
+docker-test:
+	@echo '== docker'
+	@bin/tests/docker.sh
+
+docker:
+	$(COMPOSE) up -d --build
+	@echo 'app1 ... app4 answer on http://localhost:8081 ... 8084; $(COMPOSE) down ends them'
+
+docker-down:
+	$(COMPOSE) down
+
+bench:
+	@$(CARGO) bench --locked -p kvorum --bench cluster
+
+clean:
+	@$(CARGO) clean
+	@rm -f main main.new

@@ -1,0 +1,87 @@
+//! As much HTTP as a test needs: one request per connection, the answer as it came.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Longer than any request waits by itself.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// Where a request failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// No connection: the request never left.
+    Connect,
+    /// The connection broke; what became of the request is open.
+    Broken,
+}
+
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> Result<Answer, Failed> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
+        .map_err(|_| Failed::Connect)?;
+    exchange(stream, &text(address, method, path, body)).map_err(|_| Failed::Broken)
+}
+
+/// The request as it is written.
+pub fn text(address: SocketAddr, method: &str, path: &str, body: Option<&str>) -> String {
+    let body = body.unwrap_or("");
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn exchange(mut stream: TcpStream, request: &str) -> io::Result<Answer> {
+    stream.write_all(request.as_bytes())?;
+    read(&mut stream)
+}
+
+/// Reads an answer from a connection that the server closes.
+pub fn read(stream: &mut TcpStream) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(READ_LIMIT))?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.get(9..12).and_then(|code| code.parse().ok());
+    let answer = Answer {
+        status: status.ok_or(io::ErrorKind::InvalidData)?,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    };
+    // A body cut short is a broken connection, not an answer.
+    let announced: Option<usize> = answer.header("content-length").and_then(|n| n.parse().ok());
+    if announced.is_some_and(|length| length != answer.body.len()) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}

@@ -1,0 +1,15 @@
+//! The contract on real processes: every hard case of starting, joining, dying, coming back and
+//! stopping, with the binary as it is shipped and signals as they are sent.
+//!
+//! Each test has its own directory and its own loopback address, so nothing collides; every process
+//! is ended by its own pid. A failing test prints the logs of its nodes.
+
+mod bed;
+mod failover;
+mod http;
+mod identity;
+mod join;
+mod node;
+mod refuse;
+mod restart;
+mod stop;
