@@ -102,6 +102,64 @@ fn every_altered_bit_and_every_lost_or_added_byte_is_refused() {
     assert!(restore([&longer[..]]).is_err());
 }
 
+/// A stream with another trailer, and a checksum that fits it.
+fn with_trailer(bytes: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let covered = bytes.len() - 16;
+    let mut bytes = bytes.to_vec();
+    change(&mut bytes[covered - 24..covered]);
+    let checksum = xxhash_rust::xxh3::xxh3_128(&bytes[..covered]);
+    bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn count_and_digest_are_checked_on_their_own_not_only_by_the_checksum() {
+    let bytes = stream(&example());
+    assert!(restore([&with_trailer(&bytes, |_| {})[..]]).is_ok());
+    assert_eq!(
+        restore([&with_trailer(&bytes, |trailer| trailer[0] ^= 1)[..]]),
+        Err("malformed field `snapshot row count`".to_owned())
+    );
+    assert_eq!(
+        restore([&with_trailer(&bytes, |trailer| trailer[8] ^= 1)[..]]),
+        Err("malformed field `snapshot digest`".to_owned())
+    );
+}
+
+/// Rows that do not add up to the digest in the head row, from a sender that did not look.
+#[test]
+fn rows_that_rotted_before_they_were_sent_are_refused_by_the_receiver() {
+    let tables = example();
+    let mut encoder = Encoder::new();
+    for table in Table::ALL {
+        tables
+            .scan(table, &[], None, Order::Ascending, &mut |key, value| {
+                let mut value = value.to_vec();
+                if (table, key) == (Table::Latest, b"a") {
+                    value[0] ^= 1;
+                }
+                encoder.row(table, key, &Bytes::from(value)).unwrap();
+                true
+            })
+            .unwrap();
+    }
+    assert!(encoder.finish().is_err());
+    let rows = encoder.take(usize::MAX);
+    // Ended by hand: 7 rows, the digest of what is there, the checksum.
+    let mut bytes = rows.to_vec();
+    bytes.push(0xFF);
+    bytes.extend_from_slice(&7u64.to_le_bytes());
+    let mut digest = 0u128;
+    let mut decoder = Decoder::new();
+    decoder.feed(&rows);
+    while let Some((table, key, value)) = decoder.next_row().unwrap() {
+        digest = digest.wrapping_add(kv::digest::of_row(table, &key, &value));
+    }
+    bytes.extend_from_slice(&digest.to_le_bytes());
+    bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_128(&bytes).to_le_bytes());
+    assert_eq!(restore([&bytes[..]]), Err("malformed field `snapshot digest`".to_owned()));
+}
+
 #[test]
 fn a_refused_stream_stays_refused() {
     let mut decoder = Decoder::new();
@@ -141,6 +199,35 @@ fn rows_out_of_order_are_refused_on_both_ends() {
     assert!(one.clone().row(Table::Meta, b"z", &value).is_err());
     assert!(one.clone().row(Table::Latest, b"b", &value).is_err());
     assert!(one.clone().row(Table::History, b"a", &value).is_ok());
+    // The same row twice, by hand.
+    let mut one = one;
+    let row = one.take(usize::MAX).split_off(8);
+    let mut decoder = Decoder::new();
+    decoder.feed(&stream(&MemoryTables::default())[..8]);
+    decoder.feed(&row);
+    assert!(decoder.next_row().unwrap().is_some());
+    decoder.feed(&row);
+    assert!(decoder.next_row().is_err());
+}
+
+#[test]
+fn a_row_of_one_replica_alone_or_of_no_table_is_refused_in_a_stream() {
+    let header = &stream(&MemoryTables::default())[..8];
+    for (table, key) in [(Table::Meta as u8, kv::digest::LOCAL_PREFIX), (7, 0)] {
+        let mut decoder = Decoder::new();
+        decoder.feed(header);
+        decoder.feed(&[table, 1, 0, 0, 0, 0, 0, 0, 0, key]);
+        assert!(decoder.next_row().is_err());
+    }
+}
+
+#[test]
+fn a_length_beyond_the_limit_is_refused_before_anything_is_held_for_it() {
+    let mut decoder = Decoder::new();
+    decoder.feed(&stream(&MemoryTables::default())[..8]);
+    let length = (kv::snapshot::MAX_FIELD_BYTES as u32 + 1).to_le_bytes();
+    decoder.feed(&[&[Table::Latest as u8, 1, 0, 0, 0][..], &length].concat());
+    assert!(decoder.next_row().is_err());
 }
 
 #[test]

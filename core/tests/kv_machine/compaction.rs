@@ -5,7 +5,10 @@ use crate::{
     run,
     shorthand::{Store, bytes, command, delete, one, put, rows, then},
 };
-use kvorum_core::kv::{self, Body, CommandError, MemoryTables, Table, Txn, compact};
+use kvorum_core::kv::{
+    self, Body, CommandError, MemoryTables, Table, Tables, Txn, compact,
+    snapshot::{Decoder, Reader},
+};
 
 #[test]
 fn the_newest_version_at_the_boundary_stays_and_older_ones_go() {
@@ -89,44 +92,72 @@ fn the_clock_and_the_revision_survive_compaction_of_everything() {
     assert_eq!(store.get("a").unwrap().version, 1);
 }
 
-/// Many changes, compacted several times while rows of the compaction before still wait: at every
-/// point the machine agrees with the model, and in the end exactly what is needed is left.
-#[test]
-fn a_large_compaction_is_done_in_steps_that_nobody_can_see() {
-    let mut model = Model::default();
-    let mut tables = MemoryTables::default();
-    let apply = |tables: &mut MemoryTables, model: &mut Model, command| {
-        assert_eq!(kv::apply(tables, &command), Ok(model.apply(&command)));
-        assert_eq!(kv::digest(tables), kv::digest::recompute(tables));
-    };
+/// The store with its model: three changes per revision, so that steps end within a revision.
+fn long_history() -> (MemoryTables, Model) {
+    let (mut tables, mut model) = (MemoryTables::default(), Model::default());
     let keys = ["a", "a\0", "b", "c", "d"];
-    for round in 0..700usize {
-        // Each changes several keys, so that steps end within a revision.
+    for round in 0..1500usize {
         let op = |at: usize| {
             let key = keys[(round + at) % keys.len()];
             if (round + at).is_multiple_of(7) { delete(one(key)) } else { put(key, "v") }
         };
-        let txn = then(vec![op(0), op(1), op(2)]);
-        apply(&mut tables, &mut model, command(Body::Txn(txn)));
+        both(&mut tables, &mut model, Body::Txn(then(vec![op(0), op(1), op(2)])));
     }
+    (tables, model)
+}
+
+fn both(tables: &mut MemoryTables, model: &mut Model, body: Body) {
+    let command = command(body);
+    assert_eq!(kv::apply(tables, &command), Ok(model.apply(&command)));
+}
+
+/// Compacted again and again while rows of the compaction before still wait, also to revisions at
+/// which a step has just ended: the machine agrees with the model throughout, and in the end
+/// exactly what is needed is left.
+#[test]
+fn a_large_compaction_is_done_in_steps_that_nobody_can_see() {
+    let (mut tables, mut model) = long_history();
+    let mut steps_within = 0;
+    for revision in [500, 501, 900, 901, 902, 1400] {
+        both(&mut tables, &mut model, Body::Compact { revision });
+        run::agree_at(&model, &tables, [revision - 1, revision, revision + 1]).unwrap();
+        steps_within += u32::from(kv::compaction_pending(&tables).unwrap());
+        both(&mut tables, &mut model, Body::Txn(then(vec![put("e", "v")])));
+        run::agree_at(&model, &tables, [revision, revision + 5, 0]).unwrap();
+        assert_eq!(kv::digest(&tables), kv::digest::recompute(&tables));
+    }
+    assert!(steps_within >= 2, "some compaction must begin while rows still wait");
     let mut steps = 0;
-    for part in [5u64, 4, 3, 2, 1] {
-        let revision = model.revision / part;
-        apply(&mut tables, &mut model, command(Body::Compact { revision }));
-        for _ in 0..3 {
-            apply(&mut tables, &mut model, command(Body::Txn(then(vec![put("e", "v")]))));
-            run::agree_on_the_past(&model, &tables).unwrap();
-        }
-    }
-    apply(&mut tables, &mut model, command(Body::Compact { revision: 703 }));
     while kv::compaction_pending(&tables).unwrap() {
-        apply(&mut tables, &mut model, command(Body::Txn(Txn::default())));
+        both(&mut tables, &mut model, Body::Txn(Txn::default()));
         steps += 1;
         assert!(steps < 100, "the sweep must end");
     }
-    run::agree_on_the_past(&model, &tables).unwrap();
+    run::agree_at(&model, &tables, 1400..1508).unwrap();
     assert_eq!(tables.len(Table::History), model.needed_history());
     assert_eq!(tables.len(Table::Revisions), model.retained_changes().len());
+    assert_eq!(kv::digest(&tables), kv::digest::recompute(&tables));
+}
+
+#[test]
+fn a_replica_restored_amid_a_sweep_goes_on_with_it() {
+    let (mut tables, mut model) = long_history();
+    both(&mut tables, &mut model, Body::Compact { revision: 1400 });
+    assert_eq!(kv::compaction_pending(&tables), Ok(true));
+    let (stream, _) = Reader::new().read(&tables, usize::MAX).unwrap();
+    let mut decoder = Decoder::new();
+    decoder.feed(&stream);
+    let mut restored = MemoryTables::default();
+    while let Some((table, key, value)) = decoder.next_row().unwrap() {
+        restored.put(table, &key, value);
+    }
+    decoder.finish().unwrap();
+    while kv::compaction_pending(&tables).unwrap() {
+        let empty = command(Body::Txn(Txn::default()));
+        assert_eq!(kv::apply(&mut restored, &empty), kv::apply(&mut tables, &empty));
+        assert_eq!(kv::digest(&restored), kv::digest(&tables));
+    }
+    assert_eq!(restored, tables);
 }
 
 #[test]

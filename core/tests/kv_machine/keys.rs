@@ -2,7 +2,7 @@
 
 use crate::shorthand::{Store, ask, bytes, put, rows, then};
 use bytes::Bytes;
-use kvorum_core::kv::{KeyRange, Kind, Op, Put, Table};
+use kvorum_core::kv::{KeyRange, Kind, Op, Put, Query, Table};
 use quickcheck::QuickCheck;
 
 /// Writes every key several times and looks at the order in which `History` has them.
@@ -84,4 +84,31 @@ fn a_value_is_stored_once() {
     let size = |table| rows(&store.0, table).iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let all: usize = Table::ALL.into_iter().map(size).sum();
     assert!((1000..1200).contains(&all), "{all} bytes for a value of 1000");
+}
+
+/// The past is read in pages of rows and bytes; none may be lost or repeated at their edges.
+#[test]
+fn a_past_of_many_rows_and_large_values_is_read_without_gap_or_repeat() {
+    let mut store = Store::default();
+    let large = "x".repeat(300 << 10);
+    for round in 0..3 {
+        let puts = (0..300).map(|n| put(&format!("k{n:03}"), &round.to_string())).collect();
+        store.txn(then(puts));
+        let puts = (0..8).map(|n| put(&format!("large{n}"), &large)).collect();
+        store.txn(then(puts));
+    }
+    for descending in [false, true] {
+        for revision in 2..=7 {
+            let query = Query { descending, ..ask(KeyRange::all(), revision) };
+            let reply = store.ask(&query).unwrap();
+            let mut keys: Vec<_> = reply.items.iter().map(|item| item.key.clone()).collect();
+            assert!(reply.items.iter().all(|item| item.mod_revision <= revision));
+            assert_eq!(reply.count, keys.len() as u64);
+            assert_eq!(keys.len(), if revision == 2 { 300 } else { 308 });
+            if descending {
+                keys.reverse();
+            }
+            assert!(keys.is_sorted_by(|a, b| a < b), "at {revision}, descending {descending}");
+        }
+    }
 }

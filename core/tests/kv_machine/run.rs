@@ -49,9 +49,18 @@ pub fn agree(commands: &[Command], tables: &mut dyn Tables) -> Verdict {
     agree_on_the_past(&model, tables)
 }
 
-/// Every retained revision, from both ends, and every retained change.
-pub fn agree_on_the_past(model: &Model, tables: &dyn Tables) -> Verdict {
-    for revision in 0..=model.revision + 1 {
+/// Every revision, from both ends, and every retained change.
+fn agree_on_the_past(model: &Model, tables: &dyn Tables) -> Verdict {
+    agree_at(model, tables, 0..=model.revision + 1)
+}
+
+/// These revisions, from both ends, and every retained change.
+pub fn agree_at(
+    model: &Model,
+    tables: &dyn Tables,
+    revisions: impl IntoIterator<Item = u64>,
+) -> Verdict {
+    for revision in revisions {
         for descending in [false, true] {
             let query = kv::Query { descending, ..ask(KeyRange::all(), revision) };
             same!(kv::query(tables, &query), Ok(model.query(&query)), format!("{query:?}"));
