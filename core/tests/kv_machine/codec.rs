@@ -6,7 +6,8 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use kvorum_core::kv::{
-    self, Body, Command, CommandError, MAX_TXN_DEPTH, MemoryTables, Op, Reply, Txn, TxnError,
+    self, Body, Command, CommandError, Idempotency, MAX_TXN_DEPTH, MemoryTables, Op, Reply, Txn,
+    TxnError,
 };
 use quickcheck::{Gen, QuickCheck};
 
@@ -99,6 +100,16 @@ fn an_unreadable_command_changes_nothing_and_says_so() {
         let unreadable = Err(CommandError::Unreadable);
         assert_eq!(reply, Reply { revision: 2, result: unreadable, replayed: false });
         assert_eq!(tables, before);
+    }
+}
+
+#[test]
+fn an_idempotency_key_is_1_to_128_bytes() {
+    for (len, fits) in [(0, false), (1, true), (128, true), (129, false)] {
+        let key = Bytes::from(vec![b'k'; len]);
+        let idempotency = Some(Idempotency { key, fingerprint: u64::MAX });
+        let command = Command { idempotency, ..command(Body::Compact { revision: 1 }) };
+        assert_eq!(Command::decode(encoded(&command)) == Ok(command), fits, "{len} bytes");
     }
 }
 

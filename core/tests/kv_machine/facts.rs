@@ -196,6 +196,9 @@ fn more_operations_than_allowed_are_refused_before_proposing() {
     // The branches are counted like etcd does: the longer one.
     let both = Txn { guards: vec![], then: puts(4), otherwise: puts(4) };
     assert_eq!(both.check(4), Ok(()));
+    assert_eq!(Txn { otherwise: puts(5), ..Txn::default() }.check(4), too_many);
+    let guards = vec![guard("a", Compare::Equal, Target::Version(0)); 5];
+    assert_eq!(Txn { guards, ..Txn::default() }.check(4), too_many);
     assert_eq!(then(vec![Op::Txn(then(puts(4)))]).check(4), too_many);
     assert_eq!(then(vec![Op::Txn(then(puts(4)))]).check(5), Ok(()));
 }
