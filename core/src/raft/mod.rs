@@ -2,16 +2,36 @@
 //!
 //! See `raft.rs` for the surface and the loop a runtime runs.
 
+mod append;
+mod apply;
+mod check_quorum;
+mod commit;
+mod compaction;
 pub mod config;
+mod disk;
+mod election;
 pub mod event;
+mod inflight;
+mod invariants;
+mod log;
 pub mod membership;
 pub mod message;
 pub mod output;
-#[allow(clippy::module_inception)]
+mod progress;
+mod promotion;
+mod quorum;
+#[allow(clippy::module_inception)] // the type that gives the module its name
 mod raft;
+mod read;
 pub mod refused;
+mod replicate;
 pub mod restored;
+mod rng;
+mod role;
+mod snapshot;
 pub mod status;
+mod timer;
+mod transfer;
 pub mod types;
 pub mod wire;
 

@@ -59,7 +59,6 @@ pub struct Write {
 
 impl Write {
     /// Call after fsync has returned `Ok` for all of this write and all before it.
-    #[must_use]
     pub fn durable(self) -> Durable {
         Durable { messages: self.gated, written: Written { id: self.id, last: self.last } }
     }

@@ -4,7 +4,9 @@
 
 use super::{
     output::RoleName,
+    raft::Raft,
     refused::Ignored,
+    role::Role,
     types::{EntryId, Index, Membership, NodeId, Term, Vote},
 };
 use alloc::collections::BTreeMap;
@@ -53,4 +55,47 @@ pub struct PeerStatus {
     pub active: bool,
     /// The leader's term when this was seen.
     pub term: Term,
+}
+
+impl Raft {
+    /// The node at a glance.
+    #[must_use]
+    pub fn status(&self) -> Status<'_> {
+        Status {
+            id: self.id,
+            role: self.role.name(),
+            vote: self.vote,
+            leader: self.leader(),
+            base: self.log.base(),
+            last: self.log.last(),
+            written: self.log.written(),
+            commit: self.commit,
+            applied: self.apply.applied,
+            membership: self.log.membership(),
+            membership_index: self.log.membership_index(),
+            own_term_committed: self.own_term_committed(),
+            ignored: &self.ignored,
+        }
+    }
+
+    /// How each peer stands; empty unless this node leads.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+        let peers = match &self.role {
+            Role::Leader(leader) => Some(&leader.peers),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        };
+        peers.into_iter().flatten().map(|(&id, peer)| PeerStatus {
+            id,
+            matched: peer.matched,
+            state: peer.state_name(),
+            active: self.now.since(peer.heard) < self.config.election_timeout,
+            term: self.vote.term,
+        })
+    }
+
+    /// Which entry stands at `index`, the log's base included; `None` outside the log.
+    #[must_use]
+    pub fn entry_id(&self, index: super::types::Index) -> Option<EntryId> {
+        self.log.id_at(index)
+    }
 }

@@ -1,0 +1,150 @@
+//! The follower's side of replication (§5.3).
+//!
+//! Rule: entries are taken in only after an entry that both logs hold; what is acknowledged and what
+//! is committed is at most what *this* append validated. Must never: truncate what does not
+//! conflict, touch what is committed (a leader that asks for that proves a fault), or commit up to
+//! its own last entry merely because the leader's commit index is beyond it.
+//!
+//! | own log | append | afterwards | answer |
+//! |---|---|---|---|
+//! | 1@1 2@1 | prev 2@1, 3@2 | 1@1 2@1 3@2 | matched 3 |
+//! | 1@1 2@1 3@1 | prev 2@1, 3@2 | 1@1 2@1 3@2 | matched 3 |
+//! | 1@1 2@1 3@1 | prev 1@1, 2@1 (late) | 1@1 2@1 3@1 | matched 2, not 3 |
+//! | 1@1 2@1 3@1 4@1 | prev 4@2 | as before | rejected, hint 4@1 |
+//! | 1@1 2@3 3@3 | prev 3@2 | as before | rejected, hint 1@1 |
+
+use super::{
+    message::{AppendOutcome, Message},
+    raft::{NUMBER_LIMIT, Raft},
+    refused::{Evidence, Ignored},
+    role::Role,
+    types::{Entry, EntryId, Index, NodeId, Payload},
+};
+use alloc::vec::Vec;
+
+impl Raft {
+    /// Entries from the leader that is followed.
+    pub(super) fn accept_append(
+        &mut self,
+        from: NodeId,
+        prev: EntryId,
+        mut entries: Vec<Entry>,
+        commit: Index,
+    ) {
+        if !self.makes_sense(prev, &entries) {
+            return self.ignore(Ignored::Nonsense);
+        }
+        if self.is_installing() || self.log.unwritten_bytes() > self.max_unwritten_bytes() {
+            // The leader tries again; its heartbeats are answered meanwhile.
+            return self.ignore(Ignored::Busy);
+        }
+        let validated = Index(prev.index.0 + entries.len() as u64);
+        let base = self.log.base();
+        if validated < base.index {
+            // Long since committed here.
+            return self.acknowledge(from, base.index);
+        }
+        let mut prev = prev;
+        if prev.index < base.index {
+            let skip = usize::try_from(base.index.distance(prev.index)).expect("below its length");
+            prev = entries[skip - 1].id;
+            entries.drain(..skip);
+        }
+        if !self.log.contains(prev) {
+            return self.reject(from, prev);
+        }
+        if !self.merge(from, entries) {
+            return;
+        }
+        self.acknowledge(from, validated);
+        self.follow_commit(commit.min(validated));
+    }
+
+    /// What no leader sends.
+    fn makes_sense(&self, prev: EntryId, entries: &[Entry]) -> bool {
+        let mut previous = prev;
+        let end_in_range = prev.index.0.saturating_add(entries.len() as u64) < NUMBER_LIMIT;
+        end_in_range
+            && prev.term <= self.vote.term
+            && entries.iter().all(|entry| {
+                let fits = entry.index() == previous.index.next()
+                    && entry.term() >= previous.term
+                    && entry.term() <= self.vote.term
+                    && match &entry.payload {
+                        Payload::Membership(membership) => membership.is_consistent(),
+                        Payload::Command(_) | Payload::Noop => true,
+                    };
+                previous = entry.id;
+                fits
+            })
+    }
+
+    /// Takes in what is new, after removing what conflicts. False when a committed entry would go.
+    fn merge(&mut self, leader: NodeId, entries: Vec<Entry>) -> bool {
+        let known = entries.iter().take_while(|entry| self.log.contains(entry.id)).count();
+        let Some(first) = entries.get(known).map(|entry| entry.id) else {
+            return true;
+        };
+        if first.index <= self.log.last().index {
+            if let Some(ours) = self.log.id_at(first.index).filter(|id| id.index <= self.commit) {
+                self.halt(Evidence::CommittedConflict { ours, theirs: first, leader });
+                return false;
+            }
+            self.truncate(first.index);
+        }
+        for entry in entries.into_iter().skip(known) {
+            self.log.append(entry);
+        }
+        true
+    }
+
+    fn truncate(&mut self, from: Index) {
+        assert!(from > self.commit, "what is committed stays (Figure 3)");
+        assert!(
+            !matches!(self.role, Role::Leader(_)),
+            "a leader never rewrites its log (Figure 3)"
+        );
+        self.log.truncate(from);
+    }
+
+    /// The log agrees with the leader's up to `last`; said once that is durable.
+    fn acknowledge(&mut self, leader: NodeId, last: Index) {
+        let outcome = AppendOutcome::Matched { last };
+        let reply = Message::AppendReply { outcome, sequence: self.sequence_seen };
+        self.send_gated(leader, reply, last);
+    }
+
+    fn reject(&mut self, leader: NodeId, prev: EntryId) {
+        if let Some(ours) = self.log.id_at(prev.index).filter(|id| id.index <= self.commit) {
+            return self.halt(Evidence::CommittedConflict { ours, theirs: prev, leader });
+        }
+        // What is committed agrees in any case.
+        let committed = self.log.id_at(self.commit).expect("the commit index lies in the log");
+        let hint = self.log.terms().latest_up_to(prev).unwrap_or(committed);
+        let hint = if hint.index < committed.index { committed } else { hint };
+        let outcome = AppendOutcome::Rejected { prev, hint };
+        self.send(leader, Message::AppendReply { outcome, sequence: self.sequence_seen });
+    }
+
+    /// The leader lives; its commit index is capped at what it knows this node to hold.
+    pub(super) fn accept_heartbeat(&mut self, leader: NodeId, commit: Index) {
+        if commit <= self.log.last().index {
+            self.follow_commit(commit);
+        } else {
+            self.ignore(Ignored::Nonsense);
+        }
+        self.send(leader, Message::HeartbeatReply { sequence: self.sequence_seen });
+    }
+
+    fn follow_commit(&mut self, commit: Index) {
+        // A snapshot that is being installed says what is committed by itself.
+        if !self.is_installing() {
+            self.commit = self.commit.max(commit);
+        }
+    }
+
+    /// Bytes a slow disk may fall behind before more is refused.
+    fn max_unwritten_bytes(&self) -> u64 {
+        self.config.max_uncommitted_bytes.saturating_add(self.config.max_inflight_bytes)
+    }
+}

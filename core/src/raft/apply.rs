@@ -1,0 +1,162 @@
+//! Handing committed entries to the state machine.
+//!
+//! Rule: in order, each once, only what is both committed and on this node's own disk (so that the
+//! state never runs ahead of the log), and only so much that `Config::max_apply_bytes` are out.
+//! Must never: hand out anything while a snapshot replaces the state.
+
+use super::{
+    output::{LogRead, LogReader},
+    raft::Raft,
+    types::{Entry, Index},
+};
+use alloc::{collections::VecDeque, vec::Vec};
+
+/// What the state machine has and has been given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Apply {
+    /// Applied up to here.
+    pub applied: Index,
+    /// Handed out up to here.
+    pub handed: Index,
+    /// Last index and bytes of each hand-out not yet applied. Bounded by the bytes.
+    batches: VecDeque<(Index, u64)>,
+    bytes: u64,
+    /// Cold entries read for it. At most one log read.
+    fetched: VecDeque<Entry>,
+    fetching: bool,
+}
+
+impl Apply {
+    /// A state machine that has applied up to `applied`.
+    pub fn new(applied: Index) -> Apply {
+        Apply {
+            applied,
+            handed: applied,
+            batches: VecDeque::new(),
+            bytes: 0,
+            fetched: VecDeque::new(),
+            fetching: false,
+        }
+    }
+
+    /// Hand-outs not yet applied.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Bytes handed out and not yet applied.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Raft {
+    /// The state machine has applied everything up to `index`.
+    pub(super) fn applied(&mut self, index: Index) {
+        let apply = &mut self.apply;
+        if index <= apply.applied {
+            return;
+        }
+        assert!(index <= apply.handed, "only what was handed out can be applied");
+        apply.applied = index;
+        while let Some(&(last, bytes)) = apply.batches.front() {
+            if last > index {
+                break;
+            }
+            apply.batches.pop_front();
+            apply.bytes -= bytes;
+        }
+    }
+
+    /// The next entries to apply.
+    pub(super) fn hand_out(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        if self.is_installing() {
+            return entries;
+        }
+        let limit = self.commit.min(self.log.written());
+        let apply = &mut self.apply;
+        let mut bytes = 0;
+        while apply.handed < limit {
+            let next = apply.handed.next();
+            while apply.fetched.front().is_some_and(|entry| entry.index() < next) {
+                apply.fetched.pop_front();
+            }
+            let fetched = apply.fetched.front().filter(|entry| entry.index() == next);
+            let Some(entry) = self.log.tail().get(next).or(fetched) else { break };
+            let size = entry.size();
+            let outstanding = apply.bytes + bytes;
+            if outstanding > 0 && outstanding + size > self.config.max_apply_bytes {
+                break;
+            }
+            bytes += size;
+            entries.push(entry.clone());
+            apply.handed = next;
+        }
+        if let Some(last) = entries.last() {
+            apply.batches.push_back((last.index(), bytes));
+            apply.bytes += bytes;
+        }
+        self.read_cold_for_apply(limit);
+        entries
+    }
+
+    /// Wishes for the next entries when they are no longer cached.
+    fn read_cold_for_apply(&mut self, limit: Index) {
+        let next = self.apply.handed.next();
+        let cold_end = self.log.cached_from().min(limit.next());
+        let room = self.apply.bytes < self.config.max_apply_bytes;
+        let have = self.apply.fetched.front().is_some_and(|entry| entry.index() == next);
+        if next >= cold_end || !room || have || self.apply.fetching {
+            return;
+        }
+        let after = self.log.id_at(self.apply.handed);
+        self.apply.fetching = true;
+        self.log_reads.push(LogRead {
+            reader: LogReader::Apply,
+            range: next..cold_end,
+            max_bytes: self.config.max_append_bytes,
+            after: after.expect("what was handed out is in the log or is its base"),
+        });
+    }
+
+    /// The disk answered a wish for cold entries.
+    pub(super) fn log_read(&mut self, request: LogRead, entries: Vec<Entry>) {
+        let valid = self.still_true(&request, entries);
+        match request.reader {
+            LogReader::Apply => {
+                self.apply.fetching = false;
+                if request.range.start == self.apply.handed.next() && !self.is_installing() {
+                    assert!(
+                        !valid.is_empty() || request.range.start <= self.log.base().index,
+                        "committed entries that the log holds can be read back"
+                    );
+                    self.apply.fetched = valid;
+                }
+            }
+            LogReader::Peer(peer) => self.fetched_for_peer(peer, request.range.start, valid),
+        }
+    }
+
+    /// The entries of an answer that are still what the log holds: a truncation or compaction in
+    /// between is seen by the terms.
+    fn still_true(&self, request: &LogRead, entries: Vec<Entry>) -> VecDeque<Entry> {
+        if !self.log.contains(request.after) {
+            return VecDeque::new();
+        }
+        let indexes = request.range.start.0..request.range.end.0;
+        entries
+            .into_iter()
+            .zip(indexes)
+            .take_while(|(entry, index)| {
+                entry.id.index == Index(*index) && self.log.contains(entry.id)
+            })
+            .map(|(entry, _)| entry)
+            .collect()
+    }
+
+    /// A snapshot up to `index` has replaced the state.
+    pub(super) fn state_replaced(&mut self, index: Index) {
+        self.apply = Apply { fetching: self.apply.fetching, ..Apply::new(index) };
+    }
+}

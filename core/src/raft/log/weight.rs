@@ -1,0 +1,67 @@
+//! How many bytes of log lie where, roughly: what compaction decides by.
+//!
+//! Rule: marks `(index, bytes of log up to it)` at a fixed step; answers are lower bounds, off by
+//! less than a step. Must never: grow with the number of entries between two steps.
+
+use crate::raft::types::Index;
+use alloc::collections::VecDeque;
+
+/// The marks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Weight {
+    /// Grows in both parts. At most one per `step` bytes retained, plus one.
+    marks: VecDeque<(Index, u64)>,
+    total: u64,
+    step: u64,
+}
+
+impl Weight {
+    /// A log that begins after `base`.
+    pub fn new(base: Index, step: u64) -> Weight {
+        Weight { marks: VecDeque::from([(base, 0)]), total: 0, step: step.max(1) }
+    }
+
+    /// An entry was appended (or, at start, a stretch of entries up to `index`).
+    pub fn append(&mut self, index: Index, bytes: u64) {
+        self.total += bytes;
+        if self.total - self.marks.back().map_or(0, |mark| mark.1) >= self.step {
+            self.marks.push_back((index, self.total));
+        }
+    }
+
+    /// The entries from `from` on are gone.
+    pub fn truncate(&mut self, from: Index) {
+        while self.marks.len() > 1 && self.marks.back().is_some_and(|mark| mark.0 >= from) {
+            self.marks.pop_back();
+        }
+        self.total = self.marks.back().map_or(0, |mark| mark.1);
+    }
+
+    /// The entries up to `to` are gone.
+    pub fn compact(&mut self, to: Index) {
+        let before = self.up_to(to);
+        while self.marks.front().is_some_and(|mark| mark.0 <= to) {
+            self.marks.pop_front();
+        }
+        self.marks.push_front((to, before));
+    }
+
+    /// Bytes in `(from, to]`.
+    pub fn between(&self, from: Index, to: Index) -> u64 {
+        self.up_to(to).saturating_sub(self.up_to(from))
+    }
+
+    /// The first mark after which at most `bytes` lie up to `to`.
+    pub fn keep(&self, to: Index, bytes: u64) -> Index {
+        let end = self.up_to(to);
+        let mark = self.marks.partition_point(|mark| end.saturating_sub(mark.1) > bytes);
+        self.marks.get(mark).map_or(to, |mark| mark.0.min(to))
+    }
+
+    fn up_to(&self, index: Index) -> u64 {
+        match self.marks.partition_point(|mark| mark.0 <= index) {
+            0 => self.marks.front().map_or(0, |mark| mark.1),
+            mark => self.marks[mark - 1].1,
+        }
+    }
+}

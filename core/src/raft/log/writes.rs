@@ -1,0 +1,101 @@
+//! What is on the disk, what is on the way to it, and what is not yet.
+//!
+//! Rule: writes complete in the order they were made; a truncation at `i` caps what every write
+//! still under way can confirm at `i − 1`. So a receipt for an old entry at an index never confirms
+//! the new entry there (the ABA of asynchronous appends cannot be stated). Must never: raise
+//! `written` by anything but a receipt.
+
+use crate::raft::types::{Index, Instant, Vote, WriteId};
+use alloc::collections::VecDeque;
+
+/// A write under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Flight {
+    /// Its name.
+    pub id: WriteId,
+    /// What it makes durable of the log as it is now.
+    pub last: Index,
+    /// The term and vote that are durable with it.
+    pub vote: Vote,
+    /// When it was handed out.
+    pub at: Instant,
+}
+
+/// The cursors.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Writes {
+    /// Oldest first. Bounded by the runtime: one per poll that had something to write.
+    flights: VecDeque<Flight>,
+    next: WriteId,
+    written: Index,
+    submitted: Index,
+    truncate_from: Option<Index>,
+}
+
+impl Writes {
+    /// Everything up to `last` is on the disk.
+    pub fn new(last: Index) -> Writes {
+        Writes {
+            flights: VecDeque::new(),
+            next: WriteId(1),
+            written: last,
+            submitted: last,
+            truncate_from: None,
+        }
+    }
+
+    /// The durable prefix of the log.
+    pub fn written(&self) -> Index {
+        self.written
+    }
+
+    /// The prefix that is durable or on its way.
+    pub fn submitted(&self) -> Index {
+        self.submitted
+    }
+
+    /// The oldest write under way.
+    pub fn oldest(&self) -> Option<&Flight> {
+        self.flights.front()
+    }
+
+    /// The truncation not yet handed to the disk.
+    pub fn pending_truncation(&self) -> Option<Index> {
+        self.truncate_from
+    }
+
+    /// The entries from `from` on are void.
+    pub fn truncate(&mut self, from: Index) {
+        let kept = from.prev().unwrap_or(Index::ZERO);
+        if from <= self.submitted {
+            self.truncate_from = Some(self.truncate_from.map_or(from, |earlier| earlier.min(from)));
+            self.submitted = kept;
+        }
+        self.written = self.written.min(kept);
+        for flight in &mut self.flights {
+            flight.last = flight.last.min(kept);
+        }
+    }
+
+    /// The log was replaced by a snapshot's base at `base`, to be written next.
+    pub fn replace(&mut self, base: Index) {
+        self.submitted = base;
+    }
+
+    /// A write of everything up to `last` is handed out.
+    pub fn submit(&mut self, last: Index, vote: Vote, now: Instant) -> (WriteId, Option<Index>) {
+        let id = self.next;
+        self.next = WriteId(id.0 + 1);
+        self.submitted = last;
+        self.flights.push_back(Flight { id, last, vote, at: now });
+        (id, self.truncate_from.take())
+    }
+
+    /// A write has completed.
+    pub fn complete(&mut self, id: WriteId) -> Flight {
+        let flight = self.flights.pop_front().expect("order: a receipt belongs to a write");
+        assert_eq!(flight.id, id, "order: writes complete in the order they were made");
+        self.written = self.written.max(flight.last);
+        flight
+    }
+}

@@ -1,0 +1,165 @@
+//! What a leader knows of one peer.
+//!
+//! Rule: a peer is probed until it acknowledges, then streamed to, and sent a snapshot when what it
+//! needs is gone from the log. Each state carries its own data, so nothing of one survives into
+//! another. Must never: lower `matched` within a term, or stay paused without something that ends
+//! the pause (an answer, or the next heartbeat's).
+//!
+//! | event | Probe | Replicate | Snapshot |
+//! |---|---|---|---|
+//! | `Matched` | → Replicate | window slides | → Replicate once the log suffices |
+//! | `Rejected` | next probe, a term earlier | → Probe at the hint | – |
+//! | connection lost | probe again | → Probe | starts again |
+//! | next entry compacted | → Snapshot | → Snapshot | – |
+//! | installed | – | – | → Replicate |
+
+use super::{
+    inflight::Inflight,
+    types::{Entry, Index, Instant, SnapshotMeta},
+};
+use alloc::collections::VecDeque;
+use bytes::Bytes;
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// The last entry known to be durable there. Only grows.
+    pub matched: Index,
+    /// How it is being replicated to.
+    pub state: State,
+    /// When it last answered anything.
+    pub heard: Instant,
+    /// The highest read sequence number it has echoed.
+    pub sequence: u64,
+    /// The highest commit index it can have learnt from what was sent.
+    pub commit_sent: Index,
+    /// Cold entries read for it. At most `Config::max_append_bytes` plus one entry.
+    pub fetched: VecDeque<Entry>,
+    /// A log read for it is under way.
+    pub fetching: bool,
+    /// How a learner catches up.
+    pub catch_up: CatchUp,
+}
+
+/// How a peer is being replicated to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Where the logs agree is not known; one append at a time.
+    Probe {
+        /// The next entry to send.
+        next: Index,
+        /// When the probe under way left, if one is.
+        sent: Option<Instant>,
+    },
+    /// The logs agree; appends are streamed.
+    Replicate {
+        /// The next entry to send.
+        next: Index,
+        /// What is under way.
+        inflight: Inflight,
+        /// When the window last slid, or last became busy, or was last nudged.
+        progressed: Instant,
+    },
+    /// What it needs is gone from the log.
+    Snapshot(Transfer),
+}
+
+/// A snapshot on its way to a peer, one chunk at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Transfer {
+    /// What it stands for; known with the first chunk.
+    pub meta: Option<SnapshotMeta>,
+    /// Bytes that the peer holds.
+    pub offset: u64,
+    /// What is being waited for.
+    pub phase: Phase,
+    /// When the phase began.
+    pub since: Instant,
+}
+
+/// What a transfer waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The next poll, to start from the beginning.
+    Due,
+    /// The next answered heartbeat: then it starts from the beginning.
+    Idle,
+    /// The state machine, for the chunk at `offset`.
+    Reading,
+    /// The peer, for its answer to this chunk. The one chunk held in memory per peer.
+    Sent {
+        /// The chunk at `offset`.
+        data: Bytes,
+        /// Whether it is the last.
+        last: bool,
+    },
+}
+
+/// A learner's rounds (§4.2.1): each round replicates what the log held when the round began.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CatchUp {
+    /// The end of the log when the round began.
+    pub target: Index,
+    /// When the round began.
+    pub since: Instant,
+    /// A round took less than an election time-out.
+    pub done: bool,
+}
+
+impl Peer {
+    /// A peer of which nothing is known; `next` is the first guess.
+    pub fn new(next: Index, now: Instant) -> Peer {
+        Peer {
+            matched: Index::ZERO,
+            state: State::Probe { next, sent: None },
+            heard: now,
+            sequence: 0,
+            commit_sent: Index::ZERO,
+            fetched: VecDeque::new(),
+            fetching: false,
+            catch_up: CatchUp {
+                target: next.prev().unwrap_or(Index::ZERO),
+                since: now,
+                done: false,
+            },
+        }
+    }
+
+    /// Starts or resumes streaming after `matched`.
+    pub fn replicate(&mut self, now: Instant) {
+        self.state = State::Replicate {
+            next: self.matched.next(),
+            inflight: Inflight::default(),
+            progressed: now,
+        };
+    }
+
+    /// Goes back to probing, never below what is known to match.
+    pub fn probe(&mut self, next: Index) {
+        self.state = State::Probe { next: next.max(self.matched.next()), sent: None };
+    }
+
+    /// Starts a snapshot: at once (`Phase::Due`), or after a failure (`Phase::Idle`) later.
+    pub fn snapshot(&mut self, phase: Phase, now: Instant) {
+        self.fetched.clear();
+        self.state = State::Snapshot(Transfer { meta: None, offset: 0, phase, since: now });
+    }
+
+    /// The name of the state.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Probe { .. } => "probe",
+            State::Replicate { .. } => "replicate",
+            State::Snapshot(_) => "snapshot",
+        }
+    }
+
+    /// The first entry it still needs from the log, as far as can be told: compaction minds it.
+    pub fn needs_after(&self) -> Option<Index> {
+        match &self.state {
+            State::Probe { .. } => (self.matched > Index::ZERO).then_some(self.matched),
+            State::Replicate { .. } => Some(self.matched),
+            State::Snapshot(transfer) => transfer.meta.as_ref().map(|meta| meta.last.index),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! The leader's side of replication (§5.3), and heartbeats.
+//!
+//! Rule: what to send is derived at `poll` from each peer's progress: one probe at a time until the
+//! logs agree, then a stream bounded by a window of appends and bytes; the leader's own disk is not
+//! waited for (§10.2.1). A rejection moves the probe back by a whole term (§5.3, end). Must never:
+//! send entries after a `prev` that is not known, or answer every answer with a message (an event
+//! storm): what is sent because of an answer is either news or bounded by the heartbeat's period.
+
+use super::{
+    config::Config,
+    log::Log,
+    message::{AppendOutcome, Message},
+    output::{LogRead, LogReader, SnapshotRequest},
+    progress::{Peer, Phase, State},
+    raft::Raft,
+    refused::{Ignored, Refused},
+    role::Role,
+    timer::Timer,
+    types::{Entry, EntryId, Index, Instant, NodeId, Payload},
+};
+use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
+use core::ops::RangeInclusive;
+
+impl Raft {
+    /// See `Raft::propose`.
+    pub(super) fn append_commands(
+        &mut self,
+        commands: Vec<Bytes>,
+    ) -> Result<RangeInclusive<Index>, Refused> {
+        let leader_id = self.leader();
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(Refused::NotLeader { leader: leader_id });
+        };
+        if leader.transfer.is_some() {
+            return Err(Refused::Transferring);
+        }
+        if commands.iter().any(|command| command.len() as u64 > self.config.max_entry_bytes) {
+            return Err(Refused::TooLarge);
+        }
+        let first = self.log.last().index.next();
+        let entries: Vec<Entry> = (first.0..)
+            .zip(commands)
+            .map(|(index, command)| Entry {
+                id: EntryId { index: Index(index), term: self.vote.term },
+                payload: Payload::Command(command),
+            })
+            .collect();
+        let bytes: u64 = entries.iter().map(Entry::size).sum();
+        let held = leader.proposed_bytes;
+        if held > 0 && held + bytes > self.config.max_uncommitted_bytes {
+            return Err(Refused::Overloaded);
+        }
+        let last = Index(first.0 - 1 + entries.len() as u64);
+        if bytes > 0 {
+            leader.proposed.push_back((last, bytes));
+            leader.proposed_bytes += bytes;
+        }
+        for entry in entries {
+            self.log.append(entry);
+        }
+        Ok(first..=last)
+    }
+
+    /// Everything a leader owes, derived from its state. Part of `poll`.
+    pub(super) fn lead(&mut self) {
+        if !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        self.advance_commit();
+        self.drive_membership();
+        self.drive_reads();
+        self.replicate();
+        self.drive_transfer();
+    }
+
+    /// Appends, snapshots and commit notices for every peer.
+    fn replicate(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let sequence = leader.reads.sequence();
+        for (&id, peer) in &mut leader.peers {
+            let mut link = Link {
+                log: &self.log,
+                config: &self.config,
+                now: self.now,
+                commit: self.commit,
+                sequence,
+                id,
+                messages: Vec::new(),
+                log_reads: &mut self.log_reads,
+                snapshots: &mut self.snapshots,
+            };
+            link.replicate(peer);
+            let messages = link.messages;
+            for message in messages {
+                let term = self.vote.term;
+                self.outbox.push(super::message::Envelope { from: self.id, to: id, term, message });
+            }
+        }
+    }
+
+    /// Says to everybody that this node leads.
+    pub(super) fn broadcast_heartbeat(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let sequence = leader.reads.sequence();
+        let mut messages = Vec::new();
+        for (&id, peer) in &mut leader.peers {
+            let commit = self.commit.min(peer.matched);
+            peer.commit_sent = peer.commit_sent.max(commit);
+            messages.push((id, Message::Heartbeat { commit, sequence }));
+        }
+        for (id, message) in messages {
+            self.send(id, message);
+        }
+        self.timers.set(Timer::Heartbeat, self.now.after(self.config.heartbeat_interval));
+    }
+
+    /// A peer answered something of this term. False when nobody asked it.
+    pub(super) fn heard_from_peer(&mut self, from: NodeId, sequence: u64) -> bool {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.peers.get_mut(&from)
+        {
+            if sequence > leader.reads.sequence() {
+                self.ignore(Ignored::Nonsense);
+                return false;
+            }
+            peer.heard = self.now;
+            peer.sequence = peer.sequence.max(sequence);
+            return true;
+        }
+        self.ignore(Ignored::Unsolicited);
+        false
+    }
+
+    /// A follower's answer to an append.
+    pub(super) fn count_append(&mut self, from: NodeId, outcome: AppendOutcome) {
+        let last = self.log.last().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        match outcome {
+            // More than there is: a node restored from an old backup, or nonsense.
+            AppendOutcome::Matched { last: matched } if matched > last => {
+                self.ignore(Ignored::Nonsense);
+            }
+            AppendOutcome::Matched { last: matched } => {
+                let from_snapshot = matches!(peer.state, State::Snapshot(_));
+                matched_up_to(peer, matched, &self.log, self.now);
+                if from_snapshot && !matches!(peer.state, State::Snapshot(_)) {
+                    self.snapshots.push(SnapshotRequest::Close { peer: from });
+                }
+                self.advance_commit();
+            }
+            AppendOutcome::Rejected { prev, hint } => {
+                if hint.index > prev.index || hint >= prev {
+                    return self.ignore(Ignored::Nonsense);
+                }
+                if !rejected(peer, prev, hint, &self.log, self.now) {
+                    self.ignore(Ignored::Duplicate);
+                }
+            }
+        }
+    }
+
+    /// A peer that answers heartbeats but nothing else has missed something: what paused goes on.
+    pub(super) fn resume_peer(&mut self, from: NodeId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        let now = self.now;
+        let heartbeat = self.config.heartbeat_interval;
+        let sequence = leader.reads.sequence();
+        let message = match &mut peer.state {
+            State::Probe { sent, .. } => {
+                if sent.is_some_and(|at| now.since(at) >= heartbeat) {
+                    *sent = None;
+                }
+                None
+            }
+            State::Replicate { next, inflight, progressed } => {
+                if inflight.is_empty() || now.since(*progressed) < heartbeat * 2 {
+                    return;
+                }
+                // An empty append at the end: acknowledged if all arrived, rejected if not.
+                *progressed = now;
+                let prev = next.prev().and_then(|index| self.log.id_at(index));
+                prev.map(|prev| Message::Append {
+                    prev,
+                    entries: Vec::new(),
+                    commit: self.commit,
+                    sequence,
+                })
+            }
+            State::Snapshot(transfer) => match &transfer.phase {
+                Phase::Idle if now.since(transfer.since) >= heartbeat => {
+                    transfer.phase = Phase::Reading;
+                    transfer.since = now;
+                    self.snapshots.push(SnapshotRequest::Read {
+                        peer: from,
+                        offset: 0,
+                        max_bytes: self.config.snapshot_chunk_bytes,
+                    });
+                    None
+                }
+                Phase::Sent { data, last } if now.since(transfer.since) >= heartbeat * 4 => {
+                    transfer.since = now;
+                    transfer.meta.as_ref().map(|meta| Message::InstallSnapshot {
+                        meta: meta.clone(),
+                        offset: transfer.offset,
+                        data: data.clone(),
+                        last: *last,
+                        sequence,
+                    })
+                }
+                Phase::Due | Phase::Idle | Phase::Reading | Phase::Sent { .. } => None,
+            },
+        };
+        if let Some(message) = message {
+            self.send(from, message);
+        }
+    }
+
+    /// The connection to a peer broke: what was under way may be lost.
+    pub(super) fn lost_connection(&mut self, node: NodeId) {
+        let now = self.now;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&node) else { return };
+        match &peer.state {
+            State::Probe { next, .. } => peer.probe(*next),
+            State::Replicate { .. } => peer.probe(peer.matched.next()),
+            // A read under way is answered first.
+            State::Snapshot(transfer) if transfer.phase == Phase::Reading => {}
+            State::Snapshot(_) => peer.snapshot(Phase::Idle, now),
+        }
+    }
+
+    /// Cold entries for a peer arrived.
+    pub(super) fn fetched_for_peer(&mut self, id: NodeId, start: Index, entries: VecDeque<Entry>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&id) else { return };
+        peer.fetching = false;
+        let next = match &peer.state {
+            State::Probe { next, .. } | State::Replicate { next, .. } => *next,
+            State::Snapshot(_) => return,
+        };
+        if start != next {
+            return;
+        }
+        if entries.is_empty() {
+            // Gone from the disk: compacted, which the log tells by itself; or the disk lags. Either
+            // way the next heartbeat's answer asks again.
+            peer.state = State::Probe { next, sent: Some(self.now) };
+        }
+        peer.fetched = entries;
+    }
+}
+
+/// The peer's log is known to agree, durably, up to `matched`.
+fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Instant) {
+    let grown = matched > peer.matched;
+    peer.matched = peer.matched.max(matched);
+    match &mut peer.state {
+        State::Probe { .. } => peer.replicate(now),
+        State::Replicate { next, inflight, progressed } => {
+            inflight.acknowledge(matched);
+            *next = (*next).max(peer.matched.next());
+            if grown {
+                *progressed = now;
+            }
+        }
+        State::Snapshot(_) => {
+            if grown && peer.matched >= log.base().index {
+                peer.replicate(now);
+            }
+        }
+    }
+}
+
+/// The peer does not hold `prev`. False when this answers nothing that is still open.
+fn rejected(peer: &mut Peer, prev: EntryId, hint: EntryId, log: &Log, now: Instant) -> bool {
+    let open = match &peer.state {
+        State::Probe { next, .. } => next.prev() == Some(prev.index),
+        State::Replicate { .. } => prev.index > peer.matched,
+        State::Snapshot(_) => false,
+    };
+    if !open {
+        return false;
+    }
+    let agreed = log.terms().latest_up_to(hint).map(|id| id.index);
+    let next = agreed.unwrap_or(Index::ZERO).max(peer.matched).next();
+    if next > log.base().index && (agreed.is_some() || peer.matched >= log.base().index) {
+        peer.probe(next);
+    } else {
+        peer.snapshot(Phase::Due, now);
+    }
+    true
+}
+
+/// One peer's share of a poll.
+struct Link<'a> {
+    log: &'a Log,
+    config: &'a Config,
+    now: Instant,
+    commit: Index,
+    sequence: u64,
+    id: NodeId,
+    messages: Vec<Message>,
+    log_reads: &'a mut Vec<LogRead>,
+    snapshots: &'a mut Vec<SnapshotRequest>,
+}
+
+impl Link<'_> {
+    fn replicate(&mut self, peer: &mut Peer) {
+        if let State::Probe { next, .. } | State::Replicate { next, .. } = peer.state
+            && next <= self.log.base().index
+        {
+            peer.snapshot(Phase::Due, self.now);
+        }
+        match peer.state {
+            State::Probe { next, sent: None } => self.probe(peer, next),
+            State::Replicate { .. } => self.stream(peer),
+            State::Snapshot(ref mut transfer) if transfer.phase == Phase::Due => {
+                transfer.phase = Phase::Reading;
+                transfer.since = self.now;
+                self.snapshots.push(SnapshotRequest::Read {
+                    peer: self.id,
+                    offset: 0,
+                    max_bytes: self.config.snapshot_chunk_bytes,
+                });
+            }
+            State::Probe { .. } | State::Snapshot(_) => {}
+        }
+        let known = self.commit.min(peer.matched);
+        if known > peer.commit_sent {
+            peer.commit_sent = known;
+            self.messages.push(Message::Heartbeat { commit: known, sequence: self.sequence });
+        }
+    }
+
+    /// One append, with entries if they are at hand.
+    fn probe(&mut self, peer: &mut Peer, next: Index) {
+        let entries = self.log.tail().slice(
+            next,
+            self.config.max_append_entries,
+            self.config.max_append_bytes,
+        );
+        self.push_append(peer, next, entries);
+        peer.state = State::Probe { next, sent: Some(self.now) };
+    }
+
+    /// Appends until the log's end or the window's.
+    fn stream(&mut self, peer: &mut Peer) {
+        loop {
+            let State::Replicate { next, inflight, .. } = &peer.state else { return };
+            let next = *next;
+            let full =
+                inflight.is_full(self.config.max_inflight_appends, self.config.max_inflight_bytes);
+            if full || next > self.log.last().index {
+                return;
+            }
+            let entries = self.entries_from(peer, next);
+            let Some(last) = entries.last().map(Entry::index) else { return };
+            let bytes = entries.iter().map(Entry::size).sum();
+            self.push_append(peer, next, entries);
+            let State::Replicate { next, inflight, progressed } = &mut peer.state else { return };
+            if inflight.is_empty() {
+                *progressed = self.now;
+            }
+            inflight.push(last, bytes);
+            *next = last.next();
+        }
+    }
+
+    fn push_append(&mut self, peer: &mut Peer, next: Index, entries: Vec<Entry>) {
+        let prev = next.prev().and_then(|index| self.log.id_at(index));
+        let prev = prev.expect("what precedes the next entry is in the log or is its base");
+        let end = Index(prev.index.0 + entries.len() as u64);
+        if peer.matched >= prev.index {
+            peer.commit_sent = peer.commit_sent.max(self.commit.min(end));
+        }
+        self.messages.push(Message::Append {
+            prev,
+            entries,
+            commit: self.commit,
+            sequence: self.sequence,
+        });
+    }
+
+    /// Entries from the cache, or from what was read for this peer; else wishes for them.
+    fn entries_from(&mut self, peer: &mut Peer, next: Index) -> Vec<Entry> {
+        let (count, bytes) = (self.config.max_append_entries, self.config.max_append_bytes);
+        let cached = self.log.tail().slice(next, count, bytes);
+        if !cached.is_empty() {
+            peer.fetched.clear();
+            return cached;
+        }
+        while peer.fetched.front().is_some_and(|entry| entry.index() < next) {
+            peer.fetched.pop_front();
+        }
+        if peer.fetched.front().is_some_and(|entry| entry.index() == next) {
+            let mut total = 0;
+            let fits = peer
+                .fetched
+                .iter()
+                .take(count.max(1))
+                .enumerate()
+                .take_while(|(position, entry)| {
+                    total += entry.size();
+                    *position == 0 || total <= bytes
+                })
+                .count();
+            return peer.fetched.drain(..fits).collect();
+        }
+        peer.fetched.clear();
+        if !peer.fetching {
+            peer.fetching = true;
+            let end = self.log.cached_from().min(Index(next.0.saturating_add(count as u64)));
+            let after = next.prev().and_then(|index| self.log.id_at(index));
+            self.log_reads.push(LogRead {
+                reader: LogReader::Peer(self.id),
+                range: next..end.max(next.next()),
+                max_bytes: bytes,
+                after: after.expect("what precedes the next entry is in the log or is its base"),
+            });
+        }
+        Vec::new()
+    }
+}
