@@ -53,8 +53,9 @@ impl Payload {
             return Err(too_large(announced, limit));
         }
         let Some(body) = &mut self.body else { return Ok(Bytes::new()) };
+        // Most bodies are one frame, which is not copied.
         let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
+        let mut whole = BytesMut::new();
         let give_up = world.sleep_until(world.now().after(limits.body_timeout));
         tokio::pin!(give_up);
         loop {
@@ -76,24 +77,23 @@ impl Payload {
                     return Err(Problem::new(BROKEN_BODY, message));
                 }
             };
-            if first.len() + rest.len() + data.len() > limit {
+            if first.len() + whole.len() + data.len() > limit {
                 return Err(too_large(format_args!("more than {limit}"), limit));
             }
-            // Most bodies are one frame and are not copied.
-            if first.is_empty() {
+            if first.is_empty() && whole.is_empty() {
                 first = data;
-            } else {
-                rest.extend_from_slice(&data);
+                continue;
             }
+            if whole.is_empty() {
+                // At most the limit, as judged above.
+                let announced = self.announced.and_then(|bytes| usize::try_from(bytes).ok());
+                whole.reserve(announced.unwrap_or(first.len() + data.len()));
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&data);
         }
         self.body = None;
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&rest);
-        Ok(whole.freeze())
+        Ok(if whole.is_empty() { first } else { whole.freeze() })
     }
 
     fn abandon(&mut self) {

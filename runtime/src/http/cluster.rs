@@ -35,9 +35,10 @@ impl<W: World> Api<W> {
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &TRANSFER_PARAMETERS)?;
-        let deadline = self.deadline(&params)?;
+        let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let to = successor(&body)?;
+        let deadline = self.deadline(timeout);
         self.decide(&Call { head, body, deadline }, || self.hand_over(to.clone())).await
     }
 

@@ -36,9 +36,10 @@ impl<W: World> Api<W> {
     /// Answers `POST /join`.
     pub(super) async fn join(&self, head: &Parts, payload: &mut Payload) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &PARAMETERS)?;
-        let deadline = self.deadline(&params)?;
+        let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let joiner = joiner(&body)?;
+        let deadline = self.deadline(timeout);
         self.decide(&Call { head, body, deadline }, || self.take_in(&joiner)).await
     }
 

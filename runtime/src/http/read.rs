@@ -12,7 +12,7 @@ use super::{
     problem::{
         COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FUTURE_REVISION, IDEMPOTENCY_MISMATCH, INTERNAL,
         KEY_NOT_FOUND, LEASE_NOT_FOUND, NOT_TEXT, OVERLOADED, PRECONDITION_FAILED, Problem,
-        STOPPING,
+        STOPPING, UNSUPPORTED,
     },
     record, seek,
 };
@@ -31,9 +31,13 @@ use kvorum_core::{
     kv::{CommandError, KeyRange, KeyValue, Kind, Query},
     raft::{Index, Instant},
 };
+use std::time::Duration;
 
 /// What `GET /key/{key}` takes.
 pub(super) const PARAMETERS: [&str; 6] = ["raw", "meta", "consistency", "timeout", "b64", "at"];
+
+/// Headers whose promise to a read this version cannot keep.
+const PROMISES: [HeaderName; 1] = [HeaderName::from_static("kvorum-min-revision")];
 
 /// The store's revision at an answer.
 const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
@@ -50,6 +54,7 @@ impl<W: World> Api<W> {
         let raw = params.flag("raw")?;
         let meta = params.flag("meta")?;
         let consistency = consistency(&params)?;
+        promises_kept(&head.headers, &PROMISES)?;
         let conditions = Conditions::parse(&head.headers, false)?;
         let query = Query {
             range: KeyRange::One(key.clone()),
@@ -59,7 +64,8 @@ impl<W: World> Api<W> {
             keys_only: false,
             count_only: false,
         };
-        let answer = self.query(query, consistency, self.deadline(&params)?).await?;
+        let deadline = self.deadline(self.timeout(&params)?);
+        let answer = self.query(query, consistency, deadline).await?;
         let mut headers = stamps(answer.applied, answer.revision);
         headers.insert(
             CONSISTENCY,
@@ -137,11 +143,25 @@ impl<W: World> Api<W> {
         }
     }
 
-    /// When a request with these parameters gives up.
-    pub(super) fn deadline(&self, params: &Params) -> Result<Instant, Problem> {
-        let limits = &self.limits;
-        let timeout = params.timeout(limits.request_timeout, limits.max_request_timeout)?;
-        Ok(self.world.now().after(timeout))
+    /// How long a request with these parameters may take once its body is there.
+    pub(super) fn timeout(&self, params: &Params) -> Result<Duration, Problem> {
+        params.timeout(self.limits.request_timeout, self.limits.max_request_timeout)
+    }
+
+    /// When a request that may take `timeout` from now gives up.
+    pub(super) fn deadline(&self, timeout: Duration) -> Instant {
+        self.world.now().after(timeout)
+    }
+}
+
+/// Refuses headers whose promise this version cannot keep; ignoring them would break it silently.
+pub(super) fn promises_kept(headers: &HeaderMap, broken: &[HeaderName]) -> Result<(), Problem> {
+    match broken.iter().find(|name| headers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("the header {name} is not supported by this version");
+            Err(Problem::new(UNSUPPORTED, message))
+        }
     }
 }
 

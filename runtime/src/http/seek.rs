@@ -19,7 +19,7 @@ use crate::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Request,
+    HeaderMap, Request, Uri,
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
@@ -125,12 +125,11 @@ impl<W: World> Api<W> {
         me: &Member,
         call: &Call<'_>,
     ) -> Result<Attempt, Problem> {
-        let path = call.head.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.head.method.clone();
-        *request.uri_mut() = path.parse().map_err(|error| {
-            Problem::new(super::problem::UNKNOWN_PATH, format!("the path {path:?}: {error}"))
-        })?;
+        if let Some(path) = call.head.uri.path_and_query() {
+            *request.uri_mut() = Uri::from(path.clone());
+        }
         *request.headers_mut() = end_to_end(&call.head.headers);
         request.headers_mut().remove(header::HOST);
         let name = HeaderValue::from_str(&me.name);

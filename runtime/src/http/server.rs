@@ -169,7 +169,8 @@ fn protocols(limits: &Limits) -> auto::Builder<TaskExecutor> {
         .timer(TaskTimer)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(head)
-        .keep_alive(true);
+        // A client that has said all may close its half and still read the answer.
+        .half_close(true);
     builder
         .http2()
         .timer(TaskTimer)

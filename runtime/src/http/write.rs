@@ -15,9 +15,9 @@ use super::{
     problem::{
         DUPLICATE_KEY, EMPTY_BODY, INTERNAL, INVALID_JSON, INVALID_VALUE, JSON_TOO_DEEP,
         KEY_EXISTS, NO_DATA, OUTCOME_UNKNOWN, OVERLOADED, OVERWRITTEN, PRECONDITION_FAILED,
-        Problem, STOPPING, TOO_MANY_KEYS, UNSUPPORTED, VALUE_TOO_LARGE,
+        Problem, STOPPING, TOO_MANY_KEYS, VALUE_TOO_LARGE,
     },
-    read::{etag, json as ok_json, not_found, refused, stamps},
+    read::{etag, json as ok_json, not_found, promises_kept, refused, stamps},
     record,
     seek::{Attempt, Call, no_leader},
 };
@@ -42,7 +42,7 @@ pub(super) const POST_PARAMETERS: [&str; 2] = ["create", "timeout"];
 /// What `PUT` and `DELETE /key/{key}` take.
 pub(super) const ONE_KEY_PARAMETERS: [&str; 2] = ["timeout", "b64"];
 
-/// Headers whose promise this version cannot keep; ignoring them would break it silently.
+/// Headers whose promise to a write this version cannot keep.
 const PROMISES: [HeaderName; 2] =
     [HeaderName::from_static("idempotency-key"), HeaderName::from_static("kvorum-fence")];
 
@@ -76,7 +76,7 @@ impl<W: World> Api<W> {
         let params = Params::parse(head.uri.query(), &POST_PARAMETERS)?;
         let create = params.flag("create")?;
         let conditions = conditions(head)?;
-        let deadline = self.deadline(&params)?;
+        let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let puts = keys_in(&body, &self.limits)?;
         let text = echo(&puts);
@@ -94,7 +94,7 @@ impl<W: World> Api<W> {
         txn.then = puts.into_iter().map(Op::Put).collect();
         let shape = Shape::Echo { text, create: create && conditions.is_empty() };
         let write = Write { txn, keys, shape, minimal: wants_minimal(&head.headers) };
-        self.write(Call { head, body, deadline }, write).await
+        self.write(Call { head, body, deadline: self.deadline(timeout) }, write).await
     }
 
     /// Answers `PUT /key/{key}`.
@@ -107,7 +107,7 @@ impl<W: World> Api<W> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
         let conditions = conditions(head)?;
-        let deadline = self.deadline(&params)?;
+        let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let (value, kind) = if is_json(&head.headers) {
             (json_value(&body, &self.limits)?, Kind::Json)
@@ -119,7 +119,7 @@ impl<W: World> Api<W> {
         let mut txn = guarded(&keys, &conditions);
         txn.then.push(Op::Put(Put { key, value, kind, lease: 0, previous: false }));
         let write = Write { txn, keys, shape: Shape::Put, minimal: wants_minimal(&head.headers) };
-        self.write(Call { head, body, deadline }, write).await
+        self.write(Call { head, body, deadline: self.deadline(timeout) }, write).await
     }
 
     /// Answers `DELETE /key/{key}`.
@@ -127,7 +127,7 @@ impl<W: World> Api<W> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
         let conditions = conditions(head)?;
-        let deadline = self.deadline(&params)?;
+        let deadline = self.deadline(self.timeout(&params)?);
         let keys = vec![key.clone()];
         let mut txn = guarded(&keys, &conditions);
         txn.then.push(Op::Delete(Delete { range: KeyRange::One(key), previous: false }));
@@ -288,10 +288,7 @@ impl Write {
 }
 
 fn conditions(head: &Parts) -> Result<Conditions, Problem> {
-    if let Some(name) = PROMISES.iter().find(|name| head.headers.contains_key(*name)) {
-        let message = format!("the header {name} is not supported by this version");
-        return Err(Problem::new(UNSUPPORTED, message));
-    }
+    promises_kept(&head.headers, &PROMISES)?;
     Conditions::parse(&head.headers, true)
 }
 
