@@ -29,12 +29,26 @@ impl LogView {
         LogView { vote, base, start, last: start, runs: Vec::new(), memberships: Vec::new() }
     }
 
+    pub fn vote(&self) -> Vote {
+        self.vote
+    }
+
     pub fn base(&self) -> &SnapshotMeta {
         &self.base
     }
 
     pub fn last(&self) -> EntryId {
         self.last
+    }
+
+    /// Whether every entry after the base is known.
+    pub fn is_whole(&self) -> bool {
+        self.start.index <= self.base.last.index
+    }
+
+    /// The entry before the ones at hand.
+    pub fn start(&self) -> EntryId {
+        self.start
     }
 
     /// Applies one change; `Err` says what does not fit, and the view is then unusable.

@@ -1,0 +1,264 @@
+//! The state machine's tables on disk: one fjall keyspace per generation.
+//!
+//! Rule: a commit is one atomic batch of rows and of what they stand for, unsynced (the log is what
+//! makes it durable); a checkpoint syncs; a received snapshot becomes a new generation beside the
+//! old one, and one synced row switches over. Must never: clear a keyspace and ingest into it
+//! (fjall 3.1 replays the clear over the ingested rows), create a keyspace where one should be, or
+//! go on after fjall failed.
+
+mod install;
+mod journal;
+mod open;
+mod tables;
+
+use self::{install::Incoming, tables::FjallTables};
+use super::files::io_error;
+use crate::storage::{
+    StateStore, StorageError,
+    stream::{Rows, Senders, out_of_step},
+};
+use bytes::{Bytes, BytesMut};
+use fjall::{AbstractTree, Database, Iter, Keyspace, PersistMode, Readable};
+use kvorum_core::{
+    kv::{Table, Tables, digest},
+    raft::{NodeId, SnapshotMeta},
+};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// With more sealed memtables than this fjall halts the writer, so no more are sealed.
+const MAX_SEALED: usize = 3;
+/// Without threads of fjall's own: runs in its first level after which everything is compacted
+/// (it halts the writer at 30).
+const MAX_INLINE_RUNS: usize = 8;
+
+/// Keys of the rows that belong to this replica alone, in `Table::Meta`.
+mod local {
+    use kvorum_core::kv::digest::LOCAL_PREFIX;
+
+    /// What the tables stand for.
+    pub const APPLIED: &[u8] = &[LOCAL_PREFIX, b'a'];
+    /// The snapshot that this generation began with.
+    pub const INSTALLED: &[u8] = &[LOCAL_PREFIX, b'i'];
+}
+
+/// The tables of a node.
+pub(super) struct Map {
+    path: PathBuf,
+    database: Database,
+    /// Which generation is in use.
+    switch: Keyspace,
+    generation: u64,
+    tables: FjallTables,
+    applied: SnapshotMeta,
+    installed: SnapshotMeta,
+    senders: Senders,
+    incoming: Option<Incoming>,
+    memtable_bytes: u64,
+    /// fjall has no threads: flush and compaction are done here.
+    inline: bool,
+    failed: Option<StorageError>,
+    /// Held as long as anybody writes here.
+    _lock: Arc<File>,
+}
+
+impl Map {
+    /// The snapshot that this generation began with.
+    pub fn installed(&self) -> &SnapshotMeta {
+        &self.installed
+    }
+
+    fn alive(&self) -> Result<(), StorageError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers a failure for ever, unless it is only the transfer's.
+    fn remember<T>(&mut self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        if let Err(error) = &result
+            && !matches!(error, StorageError::Snapshot(_))
+        {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+
+    fn try_commit(&mut self, applied: &SnapshotMeta) -> Result<(), StorageError> {
+        let mut batch = self.database.batch();
+        self.tables.drain_into(&mut batch).map_err(|failure| StorageError::Io(failure.0))?;
+        let key = tables::row_key(Table::Meta, local::APPLIED);
+        batch.insert(&self.tables.keyspace, key, &encode(applied)[..]);
+        batch.commit().map_err(|error| failure(&self.path, "commit to", &error))?;
+        self.applied = applied.clone();
+        self.rotate()
+    }
+
+    /// Has the table in memory written out when it is large. fjall's own trigger is switched off:
+    /// it starves behind a busy writer.
+    fn rotate(&mut self) -> Result<(), StorageError> {
+        let tree = &self.tables.keyspace.tree;
+        if tree.active_memtable().size() <= self.memtable_bytes
+            || tree.sealed_memtable_count() >= MAX_SEALED
+        {
+            return Ok(());
+        }
+        let rotated = if self.inline {
+            self.flush_inline()
+        } else {
+            // Both, or the small one pins the journals of the large one.
+            [&self.tables.keyspace, &self.switch]
+                .into_iter()
+                .try_for_each(|keyspace| keyspace.rotate_memtable().map(|_| ()))
+        };
+        rotated.map_err(|error| failure(&self.path, "flush", &error))
+    }
+
+    fn flush_inline(&self) -> fjall::Result<()> {
+        // A table must not get to the disk before the journal that says it may.
+        self.database.persist(PersistMode::SyncAll)?;
+        for keyspace in [&self.tables.keyspace, &self.switch] {
+            keyspace.tree.flush_active_memtable(0)?;
+            if keyspace.tree.l0_run_count() >= MAX_INLINE_RUNS {
+                keyspace.major_compact()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn try_checkpoint(&mut self) -> Result<SnapshotMeta, StorageError> {
+        self.database
+            .persist(PersistMode::SyncAll)
+            .map_err(|error| failure(&self.path, "sync", &error))?;
+        Ok(self.applied.clone())
+    }
+}
+
+impl StateStore for Map {
+    fn tables(&self) -> &dyn Tables {
+        &self.tables
+    }
+
+    fn tables_mut(&mut self) -> &mut dyn Tables {
+        &mut self.tables
+    }
+
+    fn applied(&self) -> &SnapshotMeta {
+        &self.applied
+    }
+
+    fn commit(&mut self, applied: &SnapshotMeta) -> Result<(), StorageError> {
+        self.alive()?;
+        let committed = self.try_commit(applied);
+        self.remember(committed)
+    }
+
+    fn checkpoint(&mut self) -> Result<SnapshotMeta, StorageError> {
+        self.alive()?;
+        let durable = self.try_checkpoint();
+        self.remember(durable)
+    }
+
+    fn read_snapshot(
+        &mut self,
+        peer: NodeId,
+        offset: u64,
+        max_bytes: u64,
+    ) -> Result<(SnapshotMeta, Bytes, bool), StorageError> {
+        self.alive()?;
+        if offset == 0 {
+            if self.tables.is_open() {
+                return Err(StorageError::Snapshot("puts are waiting for their commit".into()));
+            }
+            let snapshot = self.database.snapshot();
+            let (path, keyspace) = (self.path.clone(), &self.tables.keyspace);
+            self.senders
+                .start(peer, self.applied.clone(), || rows(path, snapshot.iter(keyspace)))?;
+        }
+        let chunk = self.senders.read(peer, offset, max_bytes);
+        self.remember(chunk)
+    }
+
+    fn close_snapshot(&mut self, peer: NodeId) {
+        self.senders.close(peer);
+    }
+
+    fn stage_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        offset: u64,
+        data: &Bytes,
+    ) -> Result<u64, StorageError> {
+        self.alive()?;
+        let staged = self.stage(meta, offset, data);
+        self.remember(staged)
+    }
+
+    fn install_snapshot(&mut self, meta: &SnapshotMeta) -> Result<(), StorageError> {
+        self.alive()?;
+        let incoming = self.incoming.take().filter(|incoming| incoming.meta == *meta);
+        let installed = match incoming {
+            Some(incoming) => self.install(incoming),
+            None => Err(out_of_step(0, 0)),
+        };
+        self.remember(installed)
+    }
+}
+
+/// The shared rows of a point in time.
+fn rows(path: PathBuf, iter: Iter) -> Rows {
+    let row = move |guard: fjall::Guard| {
+        let (key, value) = match guard.into_inner() {
+            Ok(row) => row,
+            Err(error) => return Some(Err(failure(&path, "read", &error))),
+        };
+        let Some(table) = key.first().copied().and_then(Table::from_number) else {
+            return Some(Err(damaged(&path, "a row of no table")));
+        };
+        let key = Bytes::copy_from_slice(&key[1..]);
+        if digest::is_local(table, &key) {
+            return None;
+        }
+        Some(Ok((table, key, Bytes::copy_from_slice(&value))))
+    };
+    Box::new(iter.filter_map(row))
+}
+
+fn encode(meta: &SnapshotMeta) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    meta.encode(&mut bytes);
+    bytes
+}
+
+/// The name of a generation's keyspace.
+fn keyspace_name(generation: u64) -> String {
+    format!("state.{generation}")
+}
+
+/// What fjall said, as ours.
+fn failure(path: &Path, doing: &str, error: &fjall::Error) -> StorageError {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            io_error(doing, path, error)
+        }
+        fjall::Error::Locked => StorageError::Locked(format!(
+            "{} is locked by another process; stop it",
+            path.display()
+        )),
+        fjall::Error::Poisoned => StorageError::Io(format!(
+            "cannot {doing} {}: an earlier write to it failed; check the disk and restart",
+            path.display()
+        )),
+        other => damaged(path, &format!("fjall cannot {doing} it: {other:?}")),
+    }
+}
+
+/// The tables are not what was written. They can be had again from the cluster.
+fn damaged(path: &Path, what: &str) -> StorageError {
+    StorageError::Corrupt(format!(
+        "{} is damaged: {what}; remove this node from the cluster, delete its directory and let it \
+         join again",
+        path.display()
+    ))
+}
