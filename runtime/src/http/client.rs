@@ -27,7 +27,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a request may take when its caller does not say.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a response. A record of the largest value stays below, escaped to the full.
-const MAX_RESPONSE_BYTES: usize = 16 << 20;
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 /// Connections kept for one peer.
 const MAX_IDLE: usize = 128;
 /// Peers that connections are kept for.

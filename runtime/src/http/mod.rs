@@ -17,6 +17,7 @@ mod join;
 mod json;
 mod key;
 mod negotiate;
+mod outcome;
 mod params;
 mod probes;
 mod read;
@@ -25,6 +26,7 @@ mod route;
 mod seek;
 mod server;
 mod service;
+mod values;
 mod write;
 
 pub use server::serve;

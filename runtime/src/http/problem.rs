@@ -71,6 +71,8 @@ catalogue! {
         "correct the value"
     INVALID_CONDITION "invalid_condition" 400 "A condition cannot be understood"
         "If-Match takes \"<revision>\" or *, If-None-Match takes \"<revision>\", ... or *"
+    INVALID_IDEMPOTENCY_KEY "invalid_idempotency_key" 400 "The idempotency key cannot be used"
+        "send one Idempotency-Key of 1 to 128 visible ASCII characters"
     INVALID_JOIN "invalid_join" 400 "The join request is not complete"
         "a kvorum node joins by itself: start it with RAFT_JOIN_ADDR=<host>:<http port>"
     BROKEN_BODY "broken_body" 400 "The body broke off or its framing is wrong"
@@ -132,7 +134,7 @@ catalogue! {
     TOO_MANY_CONNECTIONS "too_many_connections" 503 "Too many connections"
         "try again, keep connections alive, or raise KVORUM_MAX_CONNECTIONS"
     OUTCOME_UNKNOWN "outcome_unknown" 504 "The outcome could not be learnt"
-        "read the key before writing again: the write may or may not take effect"
+        "repeat with the same Idempotency-Key; without one, read before writing again"
 }
 
 /// Whether a mutating request took effect.

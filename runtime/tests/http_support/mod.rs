@@ -358,6 +358,12 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Sends and says that nothing follows. The server may have closed before the end.
+    pub async fn send_and_close(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.shutdown().await;
+    }
+
     /// The next response with a `Content-Length` body (or none, for `HEAD`).
     pub async fn response(&mut self, head: bool) -> Res {
         loop {
