@@ -13,7 +13,7 @@ RAFT_DIR       ?=
 CARGO      ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET_DIR)/release/kvorum
-SIM        := --config 'build.rustflags=["--cfg","madsim"]'
+SIM        := --config 'build.rustflags=["--cfg","madsim","--cfg","rustix_use_libc"]'
 COMPOSE    := $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 
 # Flags from outside would silently replace the simulator's own.
