@@ -88,7 +88,8 @@ fn joining_at_a_raft_port_says_so() {
     let mut node = bed.memory("app2");
     node.set("RAFT_JOIN_ADDR", first.var("RAFT_BIND_ADDR"));
     let line = refused(&mut node, 69);
-    assert!(line.contains("looks like a Raft port; use the HTTP port"), "{line}");
+    assert!(line.starts_with("RAFT_JOIN_ADDR=") && line.contains("Raft port"), "{line}");
+    assert!(line.contains("use the HTTP port"), "{line}");
 }
 
 #[test]

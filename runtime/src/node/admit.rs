@@ -34,6 +34,8 @@ pub const SILENT_HOLDER: Duration = Duration::from_secs(10);
 pub struct Verdict {
     /// Who wants to join.
     pub joiner: Member,
+    /// The membership it was judged by; under any other the verdict is void.
+    pub base: Index,
     /// The dead incarnation it replaces.
     pub replaces: Option<NodeId>,
     /// Where the outcome goes.
@@ -95,7 +97,7 @@ impl<W: World> Admission<W> {
         let last_heard = holder.as_ref().and_then(|holder| heard.get(&holder.id).copied());
         let (transport, verdicts) = (self.transport.clone(), self.verdicts.clone());
         let (world, under_way) = (self.world.clone(), Arc::clone(&self.under_way));
-        let me = status.id;
+        let (me, base) = (status.id, status.membership_index);
         tokio::spawn(async move {
             let mut result = dial_back(&transport, &joiner).await;
             if let (Ok(()), Some(holder)) = (&result, &holder) {
@@ -107,8 +109,13 @@ impl<W: World> Admission<W> {
             }
             let replaces = holder.map(|holder| holder.id);
             under_way.fetch_sub(1, Ordering::Relaxed);
-            let _ = verdicts.send(Verdict { joiner, replaces, reply, result });
+            let _ = verdicts.send(Verdict { joiner, base, replaces, reply, result });
         });
+    }
+
+    /// This cluster.
+    pub fn cluster(&self) -> u64 {
+        self.cluster
     }
 
     /// Answers `reply` once the change that takes `joiner` in is committed; returns what waits for

@@ -318,6 +318,8 @@ impl<W: World> Driver<W> {
             }
             PeerEvent::Unreachable(id) => self.raft.handle(now, Event::Unreachable(id)),
             PeerEvent::Connected(id) => tracing::debug!(peer = id.0, "connected"),
+            // Called by its own cluster before it knew that it is one of its members.
+            PeerEvent::Called { cluster, .. } if cluster == self.admission.cluster() => {}
             PeerEvent::Called { cluster, caller, .. } => tracing::error!(
                 other_cluster = format_args!("{cluster:016x}"),
                 caller = caller.name,
@@ -416,12 +418,13 @@ impl<W: World> Driver<W> {
 
     /// A joiner was looked at: take it in, or tell it why not.
     fn verdict(&mut self, verdict: Verdict) {
-        let Verdict { joiner, replaces, reply, result } = verdict;
+        let Verdict { joiner, base, replaces, reply, result } = verdict;
         if let Err(error) = result {
             let _ = reply.send(Err(error));
             return;
         }
-        let base = self.raft.status().membership_index;
+        // Not the membership of now: two joiners of one name, both judged before either was in, must
+        // not both come in.
         let change = Change {
             add: vec![(joiner.id, joiner.encode())],
             promote: Vec::new(),
