@@ -26,7 +26,8 @@ fn the_document_and_the_catalogue_agree() {
         assert!(text.contains(&format!("**{} · {}**", kind.status, kind.title)), "{}", kind.code);
         for label in ["\nCause: ", "\nCure: "] {
             let (_, said) = text.split_once(label).unwrap_or_else(|| panic!("{}", kind.code));
-            assert!(said.lines().next().unwrap().len() > 20, "{label} of {}", kind.code);
+            let sentence = said.lines().next().unwrap();
+            assert!(sentence.ends_with('.') && sentence.contains(' '), "{label} of {}", kind.code);
         }
     }
     assert_eq!(sections.next(), None);
