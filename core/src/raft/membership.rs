@@ -9,7 +9,7 @@
 
 use super::{
     output::SnapshotRequest,
-    progress::{Peer, State},
+    progress::Peer,
     quorum,
     raft::Raft,
     refused::Refused,
@@ -135,7 +135,7 @@ impl Raft {
             leader.peers.keys().copied().filter(|id| members.binary_search(id).is_err()).collect();
         for peer in gone {
             let removed = leader.peers.remove(&peer);
-            if removed.is_some_and(|removed| matches!(removed.state, State::Snapshot(_))) {
+            if removed.is_some_and(|removed| removed.pins_snapshot()) {
                 self.snapshots.push(SnapshotRequest::Close { peer });
             }
         }
@@ -145,19 +145,20 @@ impl Raft {
         }
     }
 
-    /// What follows from a committed configuration. Part of `poll`.
-    pub(super) fn drive_membership(&mut self) {
+    /// What follows from a committed configuration. Part of `poll`. Says whether it changed the
+    /// members; they change again only once that is committed.
+    pub(super) fn drive_membership(&mut self) -> bool {
+        let before = self.log.membership_index();
         if self.own_term_committed() && self.log.membership_index() <= self.commit {
             if self.log.membership().is_joint() {
                 let left = self.log.membership().left();
                 self.append_own(Payload::Membership(left));
-                // With fewer halves to satisfy, more may be committed.
-                self.advance_commit();
             } else if !self.log.membership().is_voter(self.id) {
                 self.retire();
             }
         }
         self.promote_caught_up();
+        self.log.membership_index() != before
     }
 
     /// Whether a majority of voters answers (of both halves): promotion must not risk it.

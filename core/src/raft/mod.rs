@@ -16,6 +16,7 @@ mod invariants;
 mod log;
 pub mod membership;
 pub mod message;
+mod notation;
 pub mod output;
 mod progress;
 mod promotion;

@@ -134,15 +134,33 @@ impl Peer {
         };
     }
 
+    /// What was under way may be lost, and what is sent now would be: an answered heartbeat comes
+    /// first.
+    pub fn wait(&mut self, next: Index, now: Instant) {
+        self.state = State::Probe { next: next.max(self.matched.next()), sent: Some(now) };
+    }
+
     /// Goes back to probing, never below what is known to match.
     pub fn probe(&mut self, next: Index) {
         self.state = State::Probe { next: next.max(self.matched.next()), sent: None };
     }
 
-    /// Starts a snapshot: at once (`Phase::Due`), or after a failure (`Phase::Idle`) later.
+    /// A snapshot is what it needs. It starts with the next poll, or, when the peer is silent or a
+    /// transfer has just failed, with the next answered heartbeat.
     pub fn snapshot(&mut self, phase: Phase, now: Instant) {
         self.fetched.clear();
         self.state = State::Snapshot(Transfer { meta: None, offset: 0, phase, since: now });
+    }
+
+    /// Whether the state machine holds a snapshot open for it.
+    pub fn pins_snapshot(&self) -> bool {
+        match &self.state {
+            State::Snapshot(transfer) => match transfer.phase {
+                Phase::Due | Phase::Idle => false,
+                Phase::Reading | Phase::Sent { .. } => true,
+            },
+            State::Probe { .. } | State::Replicate { .. } => false,
+        }
     }
 
     /// The name of the state.

@@ -93,9 +93,15 @@ impl Raft {
         seed: u64,
         now: Instant,
     ) -> Result<Raft, Corrupt> {
-        let (vote, applied) = (restored.vote, restored.applied);
+        let (durable_vote, applied) = (restored.vote, restored.applied);
         let log = Log::restore(&config, restored)?;
         let (base, last) = (log.base(), log.last());
+        let mut vote = durable_vote;
+        if base == last && vote.term < base.term {
+            // A snapshot was installed just before a crash took the write of its term: nothing was
+            // promised in terms between, and a vote in that term would be on the disk.
+            vote = Vote { term: base.term, voted_for: None };
+        }
         if vote.term < last.term {
             let term = vote.term;
             return Err(Corrupt(format!("the term is {term} but the log ends at {last}")));
@@ -121,8 +127,8 @@ impl Raft {
             rng,
             timers: Timers::default(),
             vote,
-            durable_vote: vote,
-            submitted_vote: vote,
+            durable_vote,
+            submitted_vote: durable_vote,
             commit: applied,
             role: Role::Follower(Follower::default()),
             known_leader: None,
@@ -140,7 +146,7 @@ impl Raft {
             announced: Changed {
                 role: RoleName::Follower,
                 leader: None,
-                term: vote.term,
+                term: durable_vote.term,
                 membership_index: log.membership_index(),
             },
             ignored: BTreeMap::new(),
@@ -242,9 +248,10 @@ impl Raft {
         if self.halted {
             return Output { fatal: self.evidence.take(), ..Output::default() };
         }
+        self.consider_compaction();
+        self.consider_installing();
         self.lead();
         self.forward_reads();
-        self.consider_compaction();
         let committed = self.hand_out();
         let write = self.assemble_write();
         let changed = self.announce();

@@ -68,7 +68,10 @@ impl Raft {
             return;
         }
         self.advance_commit();
-        self.drive_membership();
+        // A change of the members changes what a quorum is, and may commit more.
+        while self.drive_membership() {
+            self.advance_commit();
+        }
         self.drive_reads();
         self.replicate();
         self.drive_transfer();
@@ -108,6 +111,11 @@ impl Raft {
             let commit = self.commit.min(peer.matched);
             peer.commit_sent = peer.commit_sent.max(commit);
             messages.push((id, Message::Heartbeat { commit, sequence }));
+            let silent = self.now.since(peer.heard) >= self.config.election_timeout;
+            if silent && peer.pins_snapshot() {
+                self.snapshots.push(SnapshotRequest::Close { peer: id });
+                peer.snapshot(Phase::Idle, self.now);
+            }
         }
         for (id, message) in messages {
             self.send(id, message);
@@ -143,9 +151,9 @@ impl Raft {
                 self.ignore(Ignored::Nonsense);
             }
             AppendOutcome::Matched { last: matched } => {
-                let from_snapshot = matches!(peer.state, State::Snapshot(_));
+                let pinned = peer.pins_snapshot();
                 matched_up_to(peer, matched, &self.log, self.now);
-                if from_snapshot && !matches!(peer.state, State::Snapshot(_)) {
+                if pinned && !peer.pins_snapshot() {
                     self.snapshots.push(SnapshotRequest::Close { peer: from });
                 }
                 self.advance_commit();
@@ -224,11 +232,14 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&node) else { return };
         match &peer.state {
-            State::Probe { next, .. } => peer.probe(*next),
-            State::Replicate { .. } => peer.probe(peer.matched.next()),
-            // A read under way is answered first.
-            State::Snapshot(transfer) if transfer.phase == Phase::Reading => {}
-            State::Snapshot(_) => peer.snapshot(Phase::Idle, now),
+            State::Probe { next, .. } => peer.wait(*next, now),
+            State::Replicate { .. } => peer.wait(peer.matched.next(), now),
+            State::Snapshot(_) => {
+                if peer.pins_snapshot() {
+                    self.snapshots.push(SnapshotRequest::Close { peer: node });
+                }
+                peer.snapshot(Phase::Idle, now);
+            }
         }
     }
 
@@ -312,7 +323,8 @@ impl Link<'_> {
         if let State::Probe { next, .. } | State::Replicate { next, .. } = peer.state
             && next <= self.log.base().index
         {
-            peer.snapshot(Phase::Due, self.now);
+            let silent = self.now.since(peer.heard) >= self.config.election_timeout;
+            peer.snapshot(if silent { Phase::Idle } else { Phase::Due }, self.now);
         }
         match peer.state {
             State::Probe { next, sent: None } => self.probe(peer, next),
@@ -372,10 +384,9 @@ impl Link<'_> {
     fn push_append(&mut self, peer: &mut Peer, next: Index, entries: Vec<Entry>) {
         let prev = next.prev().and_then(|index| self.log.id_at(index));
         let prev = prev.expect("what precedes the next entry is in the log or is its base");
+        // If this one is lost, the next heartbeat brings the commit index.
         let end = Index(prev.index.0 + entries.len() as u64);
-        if peer.matched >= prev.index {
-            peer.commit_sent = peer.commit_sent.max(self.commit.min(end));
-        }
+        peer.commit_sent = peer.commit_sent.max(self.commit.min(end));
         self.messages.push(Message::Append {
             prev,
             entries,

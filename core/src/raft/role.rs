@@ -5,7 +5,7 @@
 
 use super::{
     output::{RoleName, SnapshotRequest},
-    progress::{Peer, State},
+    progress::Peer,
     raft::Raft,
     read::Reads,
     timer::Timer,
@@ -183,7 +183,7 @@ impl Raft {
         self.fail_led_reads();
         if let Role::Leader(leader) = &self.role {
             for (&peer, progress) in &leader.peers {
-                if matches!(progress.state, State::Snapshot(_)) {
+                if progress.pins_snapshot() {
                     self.snapshots.push(SnapshotRequest::Close { peer });
                 }
             }

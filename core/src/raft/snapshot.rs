@@ -35,6 +35,8 @@ enum Stage {
     Waiting,
     /// The state machine, to stage a chunk that ends at `end`.
     Storing { end: u64, last: bool },
+    /// A durable term: the state must not be on the disk with an entry of a term that is not.
+    Staged,
     /// The state machine, to replace its state.
     Installing,
 }
@@ -117,7 +119,7 @@ impl Raft {
                 let end = incoming.end;
                 self.answer_chunk(from, id, end, false);
             }
-            Stage::Storing { .. } | Stage::Installing => self.ignore(Ignored::Busy),
+            Stage::Storing { .. } | Stage::Staged | Stage::Installing => self.ignore(Ignored::Busy),
         }
     }
 
@@ -167,21 +169,27 @@ impl Raft {
         }
         incoming.end = end;
         let from = incoming.from;
-        if self.log.contains(id) || id.index <= self.commit {
-            // Appends of a new leader were faster; the next chunk's answer will say so.
-            self.incoming = None;
-            return;
-        }
-        if last {
-            incoming.stage = Stage::Installing;
-            let meta = incoming.meta.clone();
-            self.snapshots.push(SnapshotRequest::Install { from, meta });
-        } else {
-            incoming.stage = Stage::Waiting;
-        }
+        incoming.stage = if last { Stage::Staged } else { Stage::Waiting };
         if self.leader() == Some(from) {
             self.answer_chunk(from, id, end, false);
         }
+    }
+
+    /// Replaces the state once everything is staged. Part of `poll`.
+    pub(super) fn consider_installing(&mut self) {
+        let Some(incoming) = &mut self.incoming else { return };
+        let id = incoming.meta.last;
+        if incoming.stage != Stage::Staged || self.durable_vote.term < id.term {
+            return;
+        }
+        if self.log.contains(id) || id.index <= self.commit {
+            // Appends of a new leader were faster.
+            self.incoming = None;
+            return;
+        }
+        incoming.stage = Stage::Installing;
+        let (from, meta) = (incoming.from, incoming.meta.clone());
+        self.snapshots.push(SnapshotRequest::Install { from, meta });
     }
 
     /// The state machine's state is the snapshot now. The log follows.
@@ -204,8 +212,9 @@ impl Raft {
         let now = self.now;
         if let Role::Leader(leader) = &mut self.role {
             if let Some(progress) = leader.peers.get_mut(&peer)
-                && matches!(progress.state, State::Snapshot(_))
+                && progress.pins_snapshot()
             {
+                self.snapshots.push(SnapshotRequest::Close { peer });
                 progress.snapshot(Phase::Idle, now);
             }
             return;
@@ -228,7 +237,9 @@ impl Raft {
     ) {
         let now = self.now;
         // The configuration is the log's word; the state machine only says where it stands.
-        let meta = self.log.meta_at(meta.last.index).filter(|exact| exact.last == meta.last);
+        let read_at = meta.last;
+        let exact = self.log.meta_at(read_at.index);
+        let exact = exact.filter(|exact| exact.last == read_at && read_at.index > Index::ZERO);
         let commit = self.commit;
         let Role::Leader(leader) = &mut self.role else { return };
         let sequence = leader.reads.sequence();
@@ -237,13 +248,13 @@ impl Raft {
         if transfer.phase != Phase::Reading || transfer.offset != offset {
             return;
         }
-        let usable = meta.filter(|meta| {
-            meta.last.index <= commit
-                && meta.last.index > Index::ZERO
-                && transfer.meta.as_ref().is_none_or(|begun| begun.last == meta.last)
-        });
-        // A base that has moved beyond a transfer under way takes nothing from what it stands for.
-        let Some(meta) = transfer.meta.clone().or(usable) else {
+        let meta = match &transfer.meta {
+            // The base may have moved beyond a transfer under way; it stays what it stands for.
+            Some(begun) => Some(begun.clone()).filter(|begun| begun.last == read_at),
+            None => exact.filter(|meta| meta.last.index <= commit),
+        };
+        let Some(meta) = meta else {
+            self.snapshots.push(SnapshotRequest::Close { peer });
             progress.snapshot(Phase::Idle, now);
             return;
         };
@@ -265,9 +276,11 @@ impl Raft {
                 return self.ignore(Ignored::Nonsense);
             }
             peer.matched = peer.matched.max(id.index);
+            if peer.pins_snapshot() {
+                self.snapshots.push(SnapshotRequest::Close { peer: from });
+            }
             if matches!(peer.state, State::Snapshot(_)) {
                 peer.replicate(now);
-                self.snapshots.push(SnapshotRequest::Close { peer: from });
             }
             return self.advance_commit();
         }
@@ -291,6 +304,7 @@ impl Raft {
             self.snapshots.push(SnapshotRequest::Read { peer: from, offset: end, max_bytes });
         } else if end < transfer.offset && end == 0 {
             // It has lost what it held: from the beginning, with a fresh snapshot.
+            self.snapshots.push(SnapshotRequest::Close { peer: from });
             peer.snapshot(Phase::Idle, now);
         } else {
             self.ignore(Ignored::Duplicate);
