@@ -175,6 +175,7 @@ impl Cluster {
         for node in 0..3 {
             let mut command = Command::new(env!("CARGO_BIN_EXE_kvorum"));
             command
+                .env_clear()
                 .env("NODE_ID", format!("app{}", node + 1))
                 .env("PORT", ports[node].to_string())
                 .env("RAFT_BIND_ADDR", format!("127.0.0.1:{}", ports[3 + node]))
