@@ -5,7 +5,7 @@
 
 use super::{
     Identity, LogChange, LogStore, Opened, StateStore, StorageError,
-    stream::{Rows, Senders, out_of_step, unusable},
+    stream::{Rows, Senders, out_of_step, refuse_older, unusable},
     view::LogView,
 };
 use bytes::Bytes;
@@ -192,6 +192,7 @@ impl StateStore for MemoryState {
             return Err(out_of_step(0, 0));
         };
         incoming.decoder.finish().map_err(unusable)?;
+        refuse_older(meta, &self.applied)?;
         self.tables = incoming.tables;
         self.applied = meta.clone();
         self.open = false;

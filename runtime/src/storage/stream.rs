@@ -139,3 +139,17 @@ pub(super) fn out_of_step(offset: u64, held: u64) -> StorageError {
 pub(super) fn unusable(cause: impl std::fmt::Display) -> StorageError {
     StorageError::Snapshot(format!("the received snapshot is not usable: {cause}"))
 }
+
+/// A state never goes back.
+pub(super) fn refuse_older(
+    snapshot: &SnapshotMeta,
+    applied: &SnapshotMeta,
+) -> Result<(), StorageError> {
+    if snapshot.last.index >= applied.last.index {
+        return Ok(());
+    }
+    Err(unusable(format_args!(
+        "it stands at {}, this node at {} already",
+        snapshot.last, applied.last
+    )))
+}

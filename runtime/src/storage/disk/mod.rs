@@ -22,7 +22,7 @@ use self::{
     wal::Wal,
 };
 use super::{Identity, LogChange, LogStore, Opened, StateStore, StorageError};
-use kvorum_core::raft::{EntryId, Restored};
+use kvorum_core::raft::{EntryId, Index, Restored};
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
@@ -124,6 +124,19 @@ impl Dir {
             Some(identity) => blank.load(identity).map(Found::Formatted),
         }
     }
+}
+
+/// Reads the log of a stopped node through, and nothing else: what a start would find.
+///
+/// # Errors
+/// As `Dir::open`; `Foreign` also when there is no node.
+pub fn read_log(path: &Path, options: &DiskOptions) -> Result<Restored, StorageError> {
+    let Some(identity) = version::read(path)? else {
+        return Err(StorageError::Foreign(format!("{} holds no node", path.display())));
+    };
+    let lock = take_lock(path, &identity.name)?;
+    let (log, tail) = Wal::open(&path.join(WAL), &identity, options, lock)?;
+    Ok(log.view().restored(tail, Index::ZERO))
 }
 
 impl BlankDir {

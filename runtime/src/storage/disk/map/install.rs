@@ -14,7 +14,7 @@ use super::{
 use crate::storage::{
     StorageError,
     disk::files::{io_error, remove},
-    stream::{Senders, out_of_step, unusable},
+    stream::{Senders, out_of_step, refuse_older, unusable},
 };
 use bytes::{Bytes, BytesMut};
 use fjall::{Keyspace, PersistMode};
@@ -84,12 +84,7 @@ impl Map {
 
     /// Puts a staged snapshot in place.
     pub(super) fn install(&mut self, incoming: Incoming) -> Result<(), StorageError> {
-        if incoming.meta.last.index < self.applied.last.index {
-            return Err(unusable(format_args!(
-                "it stands at {}, this node at {}",
-                incoming.meta.last, self.applied.last
-            )));
-        }
+        refuse_older(&incoming.meta, &self.applied)?;
         let failed = |error| failure(&self.path, "install a snapshot into", &error);
         let generation = self.generation + 1;
         let name = keyspace_name(generation);
