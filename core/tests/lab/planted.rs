@@ -1,0 +1,152 @@
+//! Bugs planted at the boundary, one per kind of promise, to prove that the checkers bite.
+//!
+//! Rule: the product stays as it is; the lab's own adapters break their word. Each bug must be caught
+//! within a fixed number of seeds, by a checker named beforehand. Must never: be on in a real run.
+
+use crate::lab::Lab;
+use crate::machine::payload_digest;
+use crate::plan::Plan;
+use crate::rng::mix;
+use bytes::Bytes;
+use kvorum_core::raft::{AppendOutcome, Entry, Envelope, Index, Message, Payload, Vote};
+
+/// A bug in an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Gated messages leave when the write is submitted.
+    SentBeforeDurable,
+    /// The disk confirms before it has synced.
+    LyingDisk,
+    /// A crash forgets whom the vote went to.
+    VoteLost,
+    /// A crash forgets term and vote.
+    TermLost,
+    /// A crash forgets the last synced entries.
+    TailLost,
+    /// A node comes back with an empty disk under its old id.
+    Amnesia,
+    /// A restart overlooks the last configuration in the log.
+    MembershipForgotten,
+    /// Term and vote are left out of every write.
+    VoteNotWritten,
+    /// The state machine skips an entry here and there.
+    SkippedEntry,
+    /// The state machine applies an entry twice here and there.
+    TwiceApplied,
+    /// A snapshot lacks something.
+    SnapshotWithoutRows,
+    /// A checkpoint is reported and never made.
+    EarlyCheckpoint,
+    /// Reads are answered at once with whatever is committed here.
+    StaleRead,
+    /// Answers to reads vanish.
+    LostAnswer,
+    /// Answers to reads come twice.
+    DoubleAnswer,
+    /// The network changes what an entry says.
+    CorruptEntry,
+    /// The network turns refused votes into granted ones.
+    ForgedVote,
+    /// The network makes followers believe that everything is committed.
+    ForgedCommit,
+    /// The network makes leaders believe that everything is acknowledged.
+    ForgedMatch,
+    /// Something is handled between two polls that should follow each other.
+    HandlesBetween,
+    /// Every message is sent over and over.
+    Chatter,
+    /// Deadlines never pass.
+    Timeless,
+}
+
+impl Planted {
+    /// Turns on what the bug needs to show.
+    pub fn prepare(self, plan: &mut Plan) {
+        let election = plan.election();
+        match self {
+            Planted::VoteLost
+            | Planted::TermLost
+            | Planted::TailLost
+            | Planted::MembershipForgotten => {
+                plan.crash = 2 * election;
+                plan.traps = 40;
+            }
+            Planted::Amnesia => {
+                plan.wipe = 4 * election;
+                plan.power_cut = 8 * election;
+            }
+            Planted::StaleRead | Planted::LostAnswer | Planted::DoubleAnswer => {
+                plan.reads = 500;
+                plan.partition = 3 * election;
+            }
+            Planted::SnapshotWithoutRows | Planted::EarlyCheckpoint => {
+                plan.config.compact_after_bytes = 1;
+                plan.config.keep_entries = 0;
+                plan.checkpoint_every = 3;
+                plan.crash = 3 * election;
+                plan.partition = 3 * election;
+            }
+            Planted::ForgedVote => plan.partition = 3 * election,
+            _ => {}
+        }
+    }
+
+    /// How often an entry is applied.
+    pub fn applications(self, slot: usize, entry: &Entry) -> usize {
+        // Not the same entry everywhere: machines that are wrong together agree.
+        let odd_one = mix(slot as u64, payload_digest(&entry.payload)).is_multiple_of(20);
+        match self {
+            Planted::SkippedEntry if odd_one => 0,
+            Planted::TwiceApplied if odd_one => 2,
+            _ => 1,
+        }
+    }
+
+    /// What a start finds.
+    pub fn at_start(lab: &mut Lab, slot: usize) {
+        let disk = &mut lab.nodes[slot].disk;
+        match lab.plan.planted {
+            Some(Planted::VoteLost) => disk.durable.vote.voted_for = None,
+            Some(Planted::TermLost) => disk.durable.vote = Vote::default(),
+            Some(Planted::TailLost) => {
+                let left = disk.durable.entries.len().saturating_sub(2);
+                disk.durable.entries.truncate(left);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the network does to a message.
+    pub fn on_the_wire(lab: &mut Lab, from: usize, to: usize, envelope: &mut Envelope) {
+        let Some(planted) = lab.plan.planted else { return };
+        let sender_last = lab.nodes[from].disk.shadow.last().index;
+        let leader_last = lab.nodes[to].disk.shadow.last().index;
+        match (planted, &mut envelope.message) {
+            (Planted::CorruptEntry, Message::Append { entries, .. }) => {
+                for entry in entries {
+                    if entry.id.index.0.is_multiple_of(5)
+                        && matches!(entry.payload, Payload::Command(_))
+                    {
+                        entry.payload = Payload::Command(Bytes::from_static(&[9; 16]));
+                    }
+                }
+            }
+            (
+                Planted::ForgedVote,
+                Message::VoteReply { granted } | Message::PreVoteReply { granted },
+            ) => {
+                *granted = true;
+            }
+            (Planted::ForgedCommit, Message::Append { prev, entries, commit, .. }) => {
+                *commit = entries.last().map_or(prev.index, |entry| entry.id.index).max(*commit);
+            }
+            (Planted::ForgedCommit, Message::Heartbeat { commit, .. }) => *commit = sender_last,
+            (Planted::ForgedMatch, Message::AppendReply { outcome, .. })
+                if leader_last > Index::ZERO =>
+            {
+                *outcome = AppendOutcome::Matched { last: leader_last };
+            }
+            _ => {}
+        }
+    }
+}
