@@ -18,9 +18,12 @@ use super::{
 
 impl Raft {
     /// Whether this node may campaign: a voter of its own configuration that is not in the middle
-    /// of replacing its state.
+    /// of replacing its state. Whoever was a voter until a change that is not known to be committed
+    /// may, too (without counting itself): the others may need its log to commit that (§4.2.2).
     pub(super) fn is_eligible(&self) -> bool {
-        self.log.membership().is_voter(self.id) && !self.is_installing()
+        let (_, settled) = self.log.membership_at(self.commit);
+        let voter = self.log.membership().is_voter(self.id) || settled.is_voter(self.id);
+        voter && !self.is_installing()
     }
 
     /// Whether nobody else's vote counts.
@@ -182,6 +185,7 @@ impl Raft {
             Role::Candidate(_) => {
                 self.arm_retry();
                 self.record_answer(self.id, true);
+                self.count_answers();
             }
             Role::Follower(Follower { leader: None, .. }) if self.vote.voted_for.is_some() => {
                 self.arm_election();
@@ -196,12 +200,20 @@ impl Raft {
         }
         let (Role::PreCandidate(ballot) | Role::Candidate(ballot)) = &mut self.role else { return };
         ballot.answers.entry(from).or_insert(granted);
+        self.count_answers();
+    }
+
+    /// Looks whether the ballot is decided. The votes of the others may arrive before the receipt
+    /// for the own one, which a leader must have: that decides then.
+    fn count_answers(&mut self) {
+        let (Role::PreCandidate(ballot) | Role::Candidate(ballot)) = &self.role else { return };
         let answers = &ballot.answers;
         let tally = quorum::tally(self.log.membership(), |id| answers.get(&id).copied());
         let pre = matches!(self.role, Role::PreCandidate(_));
         match tally {
             Tally::Won if pre => self.campaign(false),
-            Tally::Won => self.become_leader(),
+            Tally::Won if self.durable_vote == self.vote => self.become_leader(),
+            Tally::Won => {}
             // The timer that was set for this attempt brings the next one.
             Tally::Lost => self.role = Role::Follower(Follower::default()),
             Tally::Pending => {}

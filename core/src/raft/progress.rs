@@ -75,6 +75,8 @@ pub struct Transfer {
     pub phase: Phase,
     /// When the phase began.
     pub since: Instant,
+    /// The chunk was sent again, for want of an answer.
+    pub again: bool,
 }
 
 /// What a transfer waits for.
@@ -149,7 +151,8 @@ impl Peer {
     /// transfer has just failed, with the next answered heartbeat.
     pub fn snapshot(&mut self, phase: Phase, now: Instant) {
         self.fetched.clear();
-        self.state = State::Snapshot(Transfer { meta: None, offset: 0, phase, since: now });
+        self.state =
+            State::Snapshot(Transfer { meta: None, offset: 0, phase, since: now, again: false });
     }
 
     /// Whether the state machine holds a snapshot open for it.

@@ -210,6 +210,7 @@ impl Raft {
                 }
                 Phase::Sent { data, last } if now.since(transfer.since) >= heartbeat * 4 => {
                     transfer.since = now;
+                    transfer.again = true;
                     transfer.meta.as_ref().map(|meta| Message::InstallSnapshot {
                         meta: meta.clone(),
                         offset: transfer.offset,
@@ -265,11 +266,14 @@ impl Raft {
 }
 
 /// The peer's log is known to agree, durably, up to `matched`.
-fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Instant) {
+pub(super) fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Instant) {
     let grown = matched > peer.matched;
     peer.matched = peer.matched.max(matched);
     match &mut peer.state {
-        State::Probe { .. } => peer.replicate(now),
+        // Only the answer to the probe tells that the logs agree there; a late one to something
+        // earlier would open the window anew, again and again.
+        State::Probe { next, .. } if matched.next() >= *next => peer.replicate(now),
+        State::Probe { next, .. } => *next = (*next).max(peer.matched.next()),
         State::Replicate { next, inflight, progressed } => {
             inflight.acknowledge(matched);
             *next = (*next).max(peer.matched.next());

@@ -14,6 +14,7 @@ use super::{
     progress::{Phase, State},
     raft::{NUMBER_LIMIT, Raft},
     refused::{Evidence, Ignored},
+    replicate::matched_up_to,
     role::Role,
     types::{EntryId, Index, NodeId, SnapshotMeta},
 };
@@ -182,8 +183,10 @@ impl Raft {
         if incoming.stage != Stage::Staged || self.durable_vote.term < id.term {
             return;
         }
-        if self.log.contains(id) || id.index <= self.commit {
-            // Appends of a new leader were faster.
+        // Whoever campaigns keeps its log until then: it may lead with it.
+        let follows = matches!(self.role, Role::Follower(_));
+        if !follows || self.log.contains(id) || id.index <= self.commit {
+            // Appends of a new leader were faster, or there is none.
             self.incoming = None;
             return;
         }
@@ -275,10 +278,11 @@ impl Raft {
             if !agrees {
                 return self.ignore(Ignored::Nonsense);
             }
-            peer.matched = peer.matched.max(id.index);
             if peer.pins_snapshot() {
                 self.snapshots.push(SnapshotRequest::Close { peer: from });
             }
+            // Appends may have been faster, or this is about an earlier transfer.
+            matched_up_to(peer, id.index, &self.log, now);
             if matches!(peer.state, State::Snapshot(_)) {
                 peer.replicate(now);
             }
@@ -299,11 +303,13 @@ impl Raft {
             transfer.since = now;
         } else if end == sent_end {
             transfer.offset = end;
+            transfer.again = false;
             transfer.phase = Phase::Reading;
             transfer.since = now;
             self.snapshots.push(SnapshotRequest::Read { peer: from, offset: end, max_bytes });
-        } else if end < transfer.offset && end == 0 {
-            // It has lost what it held: from the beginning, with a fresh snapshot.
+        } else if end < transfer.offset && (end == 0 || transfer.again) {
+            // It has lost what it held, or a late copy of chunk 0 made it start over: from the
+            // beginning, with a fresh snapshot.
             self.snapshots.push(SnapshotRequest::Close { peer: from });
             peer.snapshot(Phase::Idle, now);
         } else {
