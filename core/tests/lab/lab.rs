@@ -241,6 +241,7 @@ impl Lab {
             paused_until: 0,
             armed: None,
             disk_busy_until: 0,
+            receipt_at: 0,
             syncing: 0,
             disk_stalled: false,
             machine_busy: false,
@@ -437,6 +438,7 @@ impl Lab {
         node.reads.clear();
         node.disk.crash(kept);
         node.disk_busy_until = 0;
+        node.receipt_at = 0;
         node.syncing = 0;
         node.machine.crash(state);
         look!(self, slot, Seen::Down)

@@ -92,6 +92,8 @@ pub struct Node {
     /// The deadline that is armed.
     pub armed: Option<(Instant, u64)>,
     pub disk_busy_until: u64,
+    /// When the last receipt for a write arrives.
+    pub receipt_at: u64,
     /// Writes that the sync under way covers.
     pub syncing: usize,
     pub disk_stalled: bool,

@@ -63,6 +63,8 @@ pub struct Plan {
     pub sync_us: (u64, u64),
     pub stalls: u64,
     pub stall: u64,
+    /// Receipts for writes reach the node this much after its messages have left, in microseconds.
+    pub receipt_us: (u64, u64),
     /// Short answers to cold reads.
     pub short_reads: bool,
 
@@ -155,6 +157,7 @@ impl Plan {
             stalls: if rng.chance(300) { rng.pick(&[2, 20]) } else { 0 },
             stall: rng.between(1, 5) * election,
             short_reads: rng.chance(300),
+            receipt_us: rng.pick(&[(0, 0), (0, 100), (0, 20_000)]),
             apply_us: rng.pick(&[(1, 10), (100, 2_000), (5_000, 40_000)]),
             checkpoint_every: rng.pick(&[1, 3, 10, 40]),
             snapshot_failures: if rng.chance(300) { 50 } else { 0 },

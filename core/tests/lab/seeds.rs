@@ -140,6 +140,7 @@ const BUGS: [(Planted, &[&str], &[&str]); 30] = [
             "log matching",
             "committed is immutable",
             "monotone",
+            "panic",
             "evidence",
         ],
     ),

@@ -208,13 +208,13 @@ impl Lab {
 
     fn settle(&mut self, slot: usize, now: Instant, round: &Round) -> Result<(), Violation> {
         let mut output = self.raft(slot).poll(now);
+        let glance = Glance::of(self.raft(slot));
         if self.plan.plants(Planted::HandlesBetween)
             && let Some(Input::Event(event)) = self.nodes[slot].inbox.pop_front()
         {
             self.raft(slot).handle(now, event);
         }
         let again = self.raft(slot).poll(now);
-        let glance = Glance::of(self.raft(slot));
         let deadline = self.raft(slot).deadline();
         let membership = self.raft(slot).status().membership.clone();
         let node = &mut self.nodes[slot];
@@ -403,7 +403,12 @@ impl Lab {
                 self.leave(slot, envelope)?;
             }
         }
-        self.give(slot, Input::Event(Event::Written(durable.written)));
+        let (now, calm) = (self.now, self.net.calm);
+        let node = &mut self.nodes[slot];
+        let delay = self.plan.takes(calm, &mut node.rng, self.plan.receipt_us);
+        node.receipt_at = node.receipt_at.max(now + delay);
+        let (life, at) = (node.life, node.receipt_at);
+        self.at(at, Happening::Tell { slot, life, event: Event::Written(durable.written) });
         Ok(())
     }
 

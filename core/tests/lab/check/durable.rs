@@ -5,7 +5,7 @@
 
 use super::{Check, Seen, View, facts::Facts, is_quorum};
 use crate::disk::Image;
-use kvorum_core::raft::{Index, Membership, NodeId};
+use kvorum_core::raft::{EntryId, Index, Membership, NodeId};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -13,12 +13,18 @@ use std::collections::BTreeMap;
 pub struct CommittedIsDurable {
     /// What each node held of the committed log: as submitted, and as durable.
     held: BTreeMap<NodeId, (Index, Index)>,
+    /// Base and end of each disk's log.
+    ends: BTreeMap<NodeId, (EntryId, EntryId)>,
     /// The configuration as of the poll before.
     leaders: BTreeMap<NodeId, Membership>,
 }
 
 fn holds(log: &Image, facts: &Facts, index: Index) -> bool {
     facts.at(index).is_none_or(|committed| log.covers(committed.id))
+}
+
+fn ends(log: &Image) -> (EntryId, EntryId) {
+    (log.base.last, log.last())
 }
 
 fn advance(log: &Image, facts: &Facts, mut held: Index) -> Index {
@@ -76,7 +82,12 @@ impl Check for CommittedIsDurable {
                     self.quorum(view, facts, polled.membership)?;
                 }
             }
+            // A write that nobody was told of may have reached the disk all the same.
+            Seen::Down => {
+                self.ends.insert(node.id, ends(&node.disk.durable));
+            }
             Seen::Durable => {
+                self.ends.insert(node.id, ends(&node.disk.durable));
                 if !holds(&node.disk.durable, facts, held.1) {
                     return Err(format!(
                         "the disk of {name} has dropped {}, which is committed",
@@ -86,6 +97,13 @@ impl Check for CommittedIsDurable {
                 held.1 = advance(&node.disk.durable, facts, held.1);
             }
             Seen::Restored { .. } => {
+                // Unless a snapshot that was installed just before has replaced the log.
+                if let Some((base, end)) = self.ends.get(&node.id)
+                    && *base == node.disk.shadow.base.last
+                    && !node.disk.shadow.covers(*end)
+                {
+                    return Err(format!("{name} came back without {end}, which was durable"));
+                }
                 if !holds(&node.disk.shadow, facts, held.1) {
                     return Err(format!("{name} came back without {}, which was durable", held.1));
                 }

@@ -175,8 +175,8 @@ impl Checks {
     /// All checkers but those named.
     pub fn all_but(without: &[&str]) -> Checks {
         let all: Vec<Box<dyn Check>> = vec![
-            Box::new(election::ElectionSafety),
             Box::new(votes::OneVote::default()),
+            Box::new(election::ElectionSafety),
             Box::new(mirror::Mirror),
             Box::new(matching::LogMatching::default()),
             Box::new(completeness::LeaderCompleteness),

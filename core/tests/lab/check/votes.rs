@@ -35,6 +35,14 @@ impl Check for OneVote {
 
     fn see(&mut self, view: &View, _facts: &Facts, seen: &Seen) -> Result<(), String> {
         match seen {
+            Seen::Restored { glance, .. } => {
+                let cast = self.votes.get(&(view.node.id, glance.term()));
+                if cast.is_some() && glance.vote.voted_for != cast.copied() {
+                    let name = &view.node.name;
+                    return Err(format!("{name} has forgotten its vote in term {}", glance.term()));
+                }
+                Ok(())
+            }
             Seen::Leaves { envelope } => match envelope.message {
                 Message::VoteReply { granted: true } => {
                     self.cast(view, envelope.from, envelope.term, envelope.to)
