@@ -12,11 +12,21 @@ pub mod history;
 pub mod rng;
 
 #[cfg(madsim)]
+pub mod client;
+#[cfg(madsim)]
+pub mod clock;
+#[cfg(madsim)]
+pub mod cluster;
+#[cfg(madsim)]
 pub mod disk;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]
 pub mod simulate;
+#[cfg(madsim)]
+pub mod trace;
+#[cfg(madsim)]
+pub mod workload;
 #[cfg(madsim)]
 pub mod world;
 

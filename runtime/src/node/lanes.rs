@@ -209,6 +209,12 @@ impl StateLane {
             }
         }
         self.state.commit(&self.applied)?;
+        // What replicas are compared by: equal index, equal digest.
+        tracing::trace!(
+            index = self.applied.last.index.0,
+            digest = ?kv::digest(self.state.tables()).ok(),
+            "applied"
+        );
         for (waiter, outcome) in answers {
             waiter.answer(outcome);
         }
