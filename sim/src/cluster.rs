@@ -23,7 +23,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -356,9 +355,6 @@ impl Cluster {
             image.expect("the directory of simulated disks can be written");
         }
         Handle::current().kill(this.node);
-        if how == Crash::Process {
-            self.shared.net.power_off(this.host);
-        }
     }
 
     /// Asks a node to stop in order, as SIGTERM does. It ends some time later.
@@ -439,6 +435,3 @@ pub fn disk_base(label: &str) -> PathBuf {
     let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
     base.join(format!("kvorum-sim-{}-{label}", std::process::id()))
 }
-
-/// How long a graceful stop may take before it is a hang.
-pub const STOP_PATIENCE: Duration = Duration::from_secs(60);

@@ -20,7 +20,11 @@ pub mod cluster;
 #[cfg(madsim)]
 pub mod disk;
 #[cfg(madsim)]
+pub mod nemesis;
+#[cfg(madsim)]
 pub mod net;
+#[cfg(madsim)]
+pub mod run;
 #[cfg(madsim)]
 pub mod simulate;
 #[cfg(madsim)]

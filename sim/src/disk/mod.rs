@@ -46,6 +46,20 @@ pub struct DiskStats {
     pub damage: Damage,
 }
 
+impl DiskStats {
+    /// Adds another disk's.
+    pub fn add(&mut self, other: &DiskStats) {
+        self.boundaries += other.boundaries;
+        self.syncs += other.syncs;
+        self.cuts += other.cuts;
+        self.cuts_inside += other.cuts_inside;
+        self.failed_syncs += other.failed_syncs;
+        self.damage.reverted += other.damage.reverted;
+        self.damage.torn += other.damage.torn;
+        self.damage.names += other.damage.names;
+    }
+}
+
 /// A disk. Cheap to clone; lives outside the node that uses it.
 #[derive(Clone)]
 pub struct SimDisk {

@@ -1,0 +1,506 @@
+//! One seed from the first power-on to the verdict.
+//!
+//! Rule: trouble first, then healing, then proof: within a bounded simulated time every node serves
+//! a write, everything acknowledged is read back, and all replicas hold the same. The seed alone
+//! decides the plan. Must never: judge while the nemesis is active, or end without a verdict.
+
+use crate::{
+    check::{Violation, blackbox, witness},
+    client::{Client, Exchange},
+    clock,
+    cluster::{Cluster, ClusterPlan, HTTP_PORT, disk_base},
+    disk::DiskStats,
+    history::{Call, History, Outcome},
+    nemesis::{ALL, Fault, Nemesis, NemesisPlan, Tally},
+    net::{Net, Traffic},
+    rng::Rng,
+    simulate::try_simulate,
+    trace::{Keep, Trace},
+    workload::{Book, WorkloadPlan, run_client},
+    world::SimWorld,
+};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use kvorum_core::raft;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The cluster does not come back.
+pub const LIVENESS: &str = "the cluster works again after healing";
+/// Replicas differ.
+pub const CONVERGENCE: &str = "all replicas hold the same after healing";
+/// The process would have died.
+pub const PANIC: &str = "nothing panics";
+
+/// How long a cluster may take to form.
+const FORMING: Duration = Duration::from_secs(60);
+/// How long a cluster may take, after healing, until every node serves a write.
+const HEALING: Duration = Duration::from_secs(30);
+/// How long replicas may take to agree once nobody writes.
+const CONVERGING: Duration = Duration::from_secs(15);
+/// Steps the black-box search may take for one key.
+const SEARCH_STEPS: u64 = 50_000;
+/// Lines kept for a report.
+const KEPT_LINES: usize = 400;
+
+/// Everything a run is decided by, besides the seed's random streams.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The cluster.
+    pub cluster: ClusterPlan,
+    /// The clients.
+    pub workload: WorkloadPlan,
+    /// The trouble.
+    pub nemesis: NemesisPlan,
+    /// How long the trouble lasts.
+    pub storm: Duration,
+    /// What is changed so that the judges must object.
+    pub canary: Option<Canary>,
+}
+
+/// A planted bug, at the boundary: the product is as shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canary {
+    /// The disks report syncs and do nothing.
+    LyingDisks,
+    /// A client is told an old value.
+    StaleRead,
+    /// A proxy says `applied: no` of a write whose outcome it does not know.
+    UnknownIsNo,
+    /// Reads are served from any node's state without asking the leader.
+    LocalReads,
+}
+
+impl Plan {
+    /// The plan of a seed: a swarm over cluster sizes, limits, loads and faults.
+    #[must_use]
+    pub fn of(seed: u64) -> Plan {
+        let mut rng = Rng::stream(seed, "plan", 0);
+        let disks = rng.chance(0.7);
+        let mut raft = raft::Config {
+            election_timeout: Duration::from_millis(*rng.pick(&[150, 300, 500])),
+            heartbeat_interval: Duration::from_millis(*rng.pick(&[20, 50])),
+            ..raft::Config::default()
+        };
+        if rng.chance(0.4) {
+            raft.max_append_entries = *rng.pick(&[1, 2, 7]);
+            raft.max_inflight_appends = *rng.pick(&[1, 3, 16]);
+        }
+        let mut checkpoint_bytes = 1 << 20;
+        if rng.chance(0.5) {
+            // Snapshots and compaction all the time.
+            raft.keep_entries = *rng.pick(&[0, 5, 50]);
+            raft.compact_after_bytes = *rng.pick(&[500, 5_000]);
+            raft.cache_bytes = *rng.pick(&[0, 2_000, 1 << 20]);
+            raft.snapshot_chunk_bytes = *rng.pick(&[64, 1_000, 1 << 20]);
+            checkpoint_bytes = *rng.pick(&[500, 4_000]);
+        }
+        let faults: Vec<Fault> = ALL
+            .into_iter()
+            .filter(|fault| disks || fault.spares_memory())
+            .filter(|_| rng.chance(0.4))
+            .collect();
+        Plan {
+            cluster: ClusterPlan {
+                nodes: *rng.pick(&[3, 3, 3, 4, 5]),
+                disks,
+                raft,
+                checkpoint_bytes,
+                segment_bytes: *rng.pick(&[64 << 10, 256 << 10]),
+            },
+            workload: WorkloadPlan {
+                clients: *rng.pick(&[2, 4, 8]),
+                keys: *rng.pick(&[1, 3, 6]),
+                think: 0..*rng.pick(&[20_000_000, 100_000_000]),
+                patience: 1_000_000_000..6_000_000_000,
+            },
+            nemesis: NemesisPlan {
+                faults,
+                pause: 0..*rng.pick(&[100_000_000, 400_000_000, 1_500_000_000]),
+                length: 50_000_000..*rng.pick(&[400_000_000, 2_000_000_000, 6_000_000_000]),
+                overlap: *rng.pick(&[1, 2, 4]),
+            },
+            storm: Duration::from_secs(20),
+            canary: None,
+        }
+    }
+}
+
+impl Fault {
+    /// Whether a cluster that lives in memory survives it: whoever crashes there has forgotten
+    /// everything, so only faults that leave the processes alive.
+    fn spares_memory(self) -> bool {
+        !matches!(
+            self,
+            Fault::Power
+                | Fault::PowerLeader
+                | Fault::PowerInside
+                | Fault::Blackout
+                | Fault::Kill
+                | Fault::Restart
+                | Fault::FailedSync
+                | Fault::PowerNextLeader
+        )
+    }
+}
+
+/// What came out of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Hash over everything that was said.
+    pub hash: u64,
+    /// How many lines were said.
+    pub lines: u64,
+    /// What is wrong. Empty: nothing.
+    pub violations: Vec<Violation>,
+    /// The lines that were kept.
+    pub trace: Vec<String>,
+    /// What was covered.
+    pub coverage: Coverage,
+}
+
+/// What a run has exercised.
+#[derive(Debug, Clone, Default)]
+pub struct Coverage {
+    /// Operations answered, refused, and unknown.
+    pub answered: u64,
+    /// See `answered`.
+    pub refused: u64,
+    /// See `answered`.
+    pub unknown: u64,
+    /// Terms that had a leader.
+    pub terms: u64,
+    /// States compared between replicas.
+    pub compared: u64,
+    /// Keys whose order was found by search.
+    pub searched: u64,
+    /// Keys whose search was cut off.
+    pub unsearched: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<Fault, u64>,
+    /// What the network did.
+    pub traffic: Traffic,
+    /// What the disks did.
+    pub disks: DiskStats,
+}
+
+/// Runs a seed on a thread of its own.
+#[must_use]
+pub fn run(seed: u64, plan: &Plan, keep: Keep) -> Report {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let label = format!("{seed}-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+    let base = disk_base(&label);
+    let trace = Trace::new(
+        match keep {
+            Keep::Last(0) => Keep::Last(KEPT_LINES),
+            other => other,
+        },
+        &base.display().to_string(),
+    );
+    let coverage: Arc<Mutex<Coverage>> = Arc::default();
+    let outcome = {
+        let (plan, trace, coverage, base) =
+            (plan.clone(), trace.clone(), Arc::clone(&coverage), base.clone());
+        try_simulate(seed, move || async move {
+            let _recording = trace.start();
+            let violations = Run::new(seed, plan, trace.clone(), &base).whole(&coverage).await;
+            trace.stop();
+            violations
+        })
+    };
+    trace.stop();
+    // A panic leaves the disks behind.
+    let _ = std::fs::remove_dir_all(&base);
+    let mut violations = outcome.unwrap_or_else(|payload| {
+        vec![Violation::new(PANIC, panic_text(payload.as_ref()).to_owned())]
+    });
+    violations.splice(0..0, trace.violations());
+    let coverage = coverage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Report {
+        seed,
+        hash: trace.hash(),
+        lines: trace.count(),
+        violations,
+        trace: trace.lines(),
+        coverage,
+    }
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
+}
+
+struct Run {
+    seed: u64,
+    plan: Plan,
+    cluster: Cluster,
+    book: Book,
+    tally: Tally,
+}
+
+impl Run {
+    fn new(seed: u64, plan: Plan, trace: Trace, base: &std::path::Path) -> Run {
+        let net = Net::start(seed);
+        let cluster = Cluster::new(seed, net, trace, plan.cluster.clone(), base)
+            .expect("the directory of simulated disks can be made");
+        let book = Book::new(plan.workload.keys);
+        Run { seed, plan, cluster, book, tally: Tally::default() }
+    }
+
+    async fn whole(self, coverage: &Mutex<Coverage>) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        if let Err(violation) = self.story().await {
+            violations.push(violation);
+        }
+        violations.splice(0..0, self.cluster.violations());
+        let history = self.history();
+        let mut covered = self.coverage(&history);
+        violations.extend(witness::check(&history).err());
+        match blackbox::check(&history, SEARCH_STEPS) {
+            Ok(searched) => {
+                covered.searched = searched.decided as u64;
+                covered.unsearched = searched.undecided as u64;
+            }
+            Err(violation) => violations.push(violation),
+        }
+        *coverage.lock().unwrap_or_else(PoisonError::into_inner) = covered;
+        self.cluster.scrap();
+        violations
+    }
+
+    async fn story(&self) -> Result<(), Violation> {
+        let mut observer = self.client("observer", u32::MAX);
+        self.form(&mut observer).await?;
+        if self.plan.canary == Some(Canary::LyingDisks) {
+            for machine in 0..self.cluster.len() {
+                if let Some(disk) = self.cluster.disk(machine) {
+                    disk.set_faults(|faults| faults.lies = true);
+                }
+            }
+        }
+        let clients = self.start_clients();
+        let nemesis = Nemesis::new(
+            self.cluster.clone(),
+            self.plan.nemesis.clone(),
+            self.seed,
+            self.tally.clone(),
+        );
+        nemesis.run(self.plan.storm).await;
+        self.heal(&mut observer).await?;
+        self.book.close();
+        for client in clients {
+            let _ = client.await;
+        }
+        self.read_back(&mut observer).await?;
+        self.converge(&mut observer).await
+    }
+
+    /// A client on a machine of its own.
+    fn client(&self, name: &str, number: u32) -> Client {
+        let net = self.cluster.net();
+        let place = net.power_on(net.add_host(name));
+        let seed = self.seed ^ u64::from(number);
+        Client::new(SimWorld::new(net.clone(), place, Default::default(), Arc::default(), seed))
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        (0..self.cluster.len())
+            .map(|machine| format!("{}:{HTTP_PORT}", self.cluster.name(machine)))
+            .collect()
+    }
+
+    fn start_clients(&self) -> Vec<madsim::task::JoinHandle<()>> {
+        let nodes = self.addresses();
+        (0..self.plan.workload.clients)
+            .map(|number| {
+                let name = format!("c{}", number + 1);
+                let node = madsim::runtime::Handle::current().create_node().name(&name).build();
+                self.cluster.trace().name(node.id(), &name);
+                let client = self.client(&name, number);
+                let rng = Rng::stream(self.seed, "client", u64::from(number));
+                node.spawn(run_client(
+                    client,
+                    number,
+                    nodes.clone(),
+                    self.book.clone(),
+                    self.plan.workload.clone(),
+                    rng,
+                ))
+            })
+            .collect()
+    }
+
+    /// Starts all nodes at random moments and waits until all of them vote.
+    async fn form(&self, observer: &mut Client) -> Result<(), Violation> {
+        let mut rng = Rng::stream(self.seed, "form", 0);
+        let mut order: Vec<usize> = (0..self.cluster.len()).collect();
+        for at in (1..order.len()).rev() {
+            order.swap(at, rng.index(at + 1));
+        }
+        for machine in order {
+            self.cluster.start(machine);
+            clock::exactly(Duration::from_millis(rng.below(500))).await;
+        }
+        let end = elapsed() + FORMING;
+        while self.voters(observer).await < self.cluster.len() {
+            if elapsed() > end {
+                let evidence = format!("after {FORMING:?} not all nodes are voters");
+                return Err(Violation::new(LIVENESS, evidence));
+            }
+            clock::exactly(Duration::from_millis(50)).await;
+        }
+        tracing::info!("formed");
+        Ok(())
+    }
+
+    /// Voters as the first node sees them.
+    async fn voters(&self, observer: &mut Client) -> usize {
+        let Some(json) = self.ask(observer, 0, "/cluster").await else { return 0 };
+        let members = json.get("members").and_then(|members| members.as_array());
+        members.map_or(0, |members| {
+            members.iter().filter(|m| m.get("voter").is_some_and(|v| v == true)).count()
+        })
+    }
+
+    async fn ask(
+        &self,
+        observer: &mut Client,
+        machine: usize,
+        path: &str,
+    ) -> Option<serde_json::Value> {
+        let address = self.addresses().swap_remove(machine);
+        let request = Request::get(path)
+            .header("host", address.as_str())
+            .body(Full::new(Bytes::new()))
+            .expect("the request is well formed");
+        match observer.send(&address, request, Duration::from_secs(1)).await {
+            Exchange::Answer(answer) => serde_json::from_slice(answer.body()).ok(),
+            Exchange::NotSent | Exchange::Lost => None,
+        }
+    }
+
+    /// Every node must serve a write soon.
+    async fn heal(&self, observer: &mut Client) -> Result<(), Violation> {
+        let end = elapsed() + HEALING;
+        for address in self.addresses() {
+            loop {
+                // Nodes that stop late (asked to, or for a disk that failed) come back as well.
+                (0..self.cluster.len()).for_each(|machine| self.cluster.start(machine));
+                let call = self.book.probe();
+                let operation = self.book.invoke(u32::MAX, &address, call.clone());
+                let outcome = observer.call(&address, &call, Duration::from_secs(5)).await;
+                let done = matches!(outcome, Outcome::Done(_));
+                self.book.finish(operation, outcome);
+                if done {
+                    break;
+                }
+                if elapsed() > end {
+                    let evidence = format!("{address} served no write within {HEALING:?}");
+                    return Err(Violation::new(LIVENESS, evidence));
+                }
+                clock::exactly(Duration::from_millis(100)).await;
+            }
+        }
+        tracing::info!("healed");
+        Ok(())
+    }
+
+    /// Reads every key that was ever used, at a random node.
+    async fn read_back(&self, observer: &mut Client) -> Result<(), Violation> {
+        let mut rng = Rng::stream(self.seed, "read back", 0);
+        let addresses = self.addresses();
+        for key in self.book.keys() {
+            let mut done = false;
+            for _ in 0..20 {
+                let address = rng.pick(&addresses);
+                let call = Call::Get { key, stale: false };
+                let operation = self.book.invoke(u32::MAX, address, call.clone());
+                let outcome = observer.call(address, &call, Duration::from_secs(5)).await;
+                done = matches!(outcome, Outcome::Done(_));
+                self.book.finish(operation, outcome);
+                if done {
+                    break;
+                }
+            }
+            if !done {
+                return Err(Violation::new(LIVENESS, format!("key {key} cannot be read back")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Without writes, all replicas come to stand at the same index.
+    async fn converge(&self, observer: &mut Client) -> Result<(), Violation> {
+        let end = elapsed() + CONVERGING;
+        loop {
+            let mut applied = Vec::new();
+            for machine in 0..self.cluster.len() {
+                let status = self.ask(observer, machine, "/status").await;
+                applied.push(status.and_then(|json| json.get("applied")?.as_u64()));
+            }
+            if applied.iter().all(|index| index.is_some() && *index == applied[0]) {
+                return Ok(());
+            }
+            if elapsed() > end {
+                let evidence = format!("after {CONVERGING:?} the nodes have applied {applied:?}");
+                return Err(Violation::new(CONVERGENCE, evidence));
+            }
+            clock::exactly(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What the judges get to see: the truth, unless a canary wants otherwise.
+    fn history(&self) -> History {
+        self.book.history()
+    }
+
+    fn coverage(&self, history: &History) -> Coverage {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            history.operations().iter().filter(|op| wanted(&op.outcome)).count() as u64
+        };
+        let invariants = self.cluster.trace().invariants();
+        let mut disks = DiskStats::default();
+        for disk in (0..self.cluster.len()).filter_map(|machine| self.cluster.disk(machine)) {
+            disks.add(&disk.stats());
+        }
+        Coverage {
+            answered: count(|outcome| matches!(outcome, Outcome::Done(_))),
+            refused: count(|outcome| *outcome == Outcome::Refused),
+            unknown: count(|outcome| *outcome == Outcome::Unknown),
+            terms: invariants.terms() as u64,
+            compared: invariants.compared(),
+            searched: 0,
+            unsearched: 0,
+            faults: self.tally.counts(),
+            traffic: self.cluster.net().traffic(),
+            disks,
+        }
+    }
+}
+
+fn elapsed() -> Duration {
+    madsim::time::TimeHandle::current().elapsed()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for violation in &self.violations {
+            writeln!(f, "  {violation}")?;
+        }
+        Ok(())
+    }
+}
