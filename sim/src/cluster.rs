@@ -318,7 +318,11 @@ impl Cluster {
         let may_fail = lock(&self.machine(machine).state).may_fail;
         if !(may_fail && fatal.kind == FatalKind::Io) {
             let evidence = format!("{name} stopped ({:?}): {}", fatal.kind, fatal.message);
-            lock(&self.shared.violations).push(Violation::new(UNEXPLAINED_STOP, evidence));
+            let mut violations = lock(&self.shared.violations);
+            // It will say the same at every start; once is enough.
+            if !violations.iter().any(|v| v.evidence.starts_with(&format!("{name} stopped"))) {
+                violations.push(Violation::new(UNEXPLAINED_STOP, evidence));
+            }
         }
     }
 
