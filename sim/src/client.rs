@@ -22,6 +22,7 @@ use std::time::Duration;
 pub struct Client {
     world: SimWorld,
     connection: Option<(String, SendRequest<Full<Bytes>>)>,
+    proxy: Proxy,
 }
 
 /// What happened to a request.
@@ -38,8 +39,8 @@ pub enum Exchange {
 impl Client {
     /// A client in `world`, without a connection.
     #[must_use]
-    pub fn new(world: SimWorld) -> Client {
-        Client { world, connection: None }
+    pub fn new(world: SimWorld, proxy: Proxy) -> Client {
+        Client { world, connection: None, proxy }
     }
 
     /// Sends a request to `address` (`host:port`) and waits for the answer within `patience`.
@@ -89,13 +90,45 @@ impl Client {
 
     /// Carries out `call` at `address`.
     pub async fn call(&mut self, address: &str, call: &Call, patience: Duration) -> Outcome {
-        match self.send(address, request(address, call, patience), patience).await {
+        let mut sent = call.clone();
+        if let (Proxy::LocalReads, Call::Get { stale, .. }) = (self.proxy, &mut sent) {
+            *stale = true;
+        }
+        let outcome = match self.send(address, request(address, &sent, patience), patience).await {
             Exchange::Answer(answer) => outcome(call, &answer),
             Exchange::NotSent => Outcome::Refused,
             Exchange::Lost => Outcome::Unknown,
+        };
+        match (self.proxy, outcome) {
+            (Proxy::UnknownIsNo, Outcome::Unknown) => Outcome::Refused,
+            (_, outcome) => outcome,
+        }
+    }
+
+    /// Asks `address` for the JSON at `path`.
+    pub async fn ask(&mut self, address: &str, path: &str) -> Option<Json> {
+        let request = Request::get(path).header("host", address).body(Full::default());
+        match self.send(address, request.ok()?, ASK_PATIENCE).await {
+            Exchange::Answer(answer) => serde_json::from_slice(answer.body()).ok(),
+            Exchange::NotSent | Exchange::Lost => None,
         }
     }
 }
+
+/// What stands between a client and the cluster. All but the first are planted bugs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// Nothing.
+    #[default]
+    Honest,
+    /// Reads are answered by the node asked, from the state it has.
+    LocalReads,
+    /// "Unknown" is told as "no".
+    UnknownIsNo,
+}
+
+/// How long `Client::ask` waits.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A key's name.
 fn key_name(key: u32) -> String {

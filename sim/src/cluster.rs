@@ -185,6 +185,12 @@ impl Cluster {
         self.shared.machines.iter().position(|machine| machine.name == name)
     }
 
+    /// Where clients reach a node.
+    #[must_use]
+    pub fn http_address(&self, machine: usize) -> String {
+        format!("{}:{HTTP_PORT}", self.name(machine))
+    }
+
     /// A machine's place in the network.
     #[must_use]
     pub fn host(&self, machine: usize) -> HostId {
@@ -278,6 +284,8 @@ impl Cluster {
         let ends = self.shared.ends.clone();
         if let Some(disk) = &this.disk {
             let (net, host, ends) = (self.shared.net.clone(), this.host, ends.clone());
+            // A fault that was meant for the life before, and did not strike, is over.
+            disk.set_faults(|faults| faults.fail_next_sync = false);
             disk.mount(move || {
                 // In the middle of a system call: from here on nothing leaves the machine.
                 net.power_off(host);

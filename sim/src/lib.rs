@@ -12,6 +12,8 @@ pub mod history;
 pub mod rng;
 
 #[cfg(madsim)]
+pub mod campaign;
+#[cfg(madsim)]
 pub mod client;
 #[cfg(madsim)]
 pub mod clock;

@@ -6,6 +6,7 @@
 //! while the cluster is judged for healing.
 
 use crate::{
+    client::Client,
     clock,
     cluster::{Cluster, Crash},
     net::Weather,
@@ -64,12 +65,14 @@ pub enum Fault {
     FailedSync,
     /// The node that becomes leader next loses its power a moment later.
     PowerNextLeader,
+    /// In a cluster that lives in memory: a process is killed and comes back knowing nothing.
+    Forget,
 }
 
 use Fault::*;
 
 /// All faults.
-pub const ALL: [Fault; 21] = [
+pub const ALL: [Fault; 22] = [
     Split,
     Isolate,
     IsolateLeader,
@@ -91,6 +94,7 @@ pub const ALL: [Fault; 21] = [
     SlowDisk,
     FailedSync,
     PowerNextLeader,
+    Forget,
 ];
 
 /// What a nemesis is like.
@@ -139,17 +143,28 @@ pub struct Nemesis {
     rng: Rng,
     tally: Tally,
     ongoing: Vec<Ongoing>,
+    observer: Client,
+    /// The node that has forgotten everything last, until it votes again.
+    convalescent: Option<usize>,
 }
 
 /// How long a nemesis waits for the next leader before it gives up on a trap.
 const TRAP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits for a node that has forgotten everything to be a voter again.
+const RETURN_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Nemesis {
-    /// A nemesis for `cluster`.
+    /// A nemesis for `cluster`, which it looks at through `observer`.
     #[must_use]
-    pub fn new(cluster: Cluster, plan: NemesisPlan, seed: u64, tally: Tally) -> Nemesis {
+    pub fn new(
+        cluster: Cluster,
+        plan: NemesisPlan,
+        seed: u64,
+        tally: Tally,
+        observer: Client,
+    ) -> Nemesis {
         let rng = Rng::stream(seed, "nemesis", 0);
-        Nemesis { cluster, plan, rng, tally, ongoing: Vec::new() }
+        Nemesis { cluster, plan, rng, tally, ongoing: Vec::new(), observer, convalescent: None }
     }
 
     /// Makes trouble for `time`, then undoes all of it.
@@ -291,6 +306,7 @@ impl Nemesis {
                 self.cluster.fail_sync(machine);
             }
             PowerNextLeader => self.trap_next_leader().await,
+            Forget => self.forget().await,
         }
     }
 
@@ -370,6 +386,34 @@ impl Nemesis {
         }
     }
 
+    /// Memory can be lost by one node at a time, and by the one that starts clusters only while
+    /// the others can tell it that theirs lives.
+    async fn forget(&mut self) {
+        if let Some(machine) = self.convalescent {
+            if !self.votes(machine).await {
+                return;
+            }
+            self.convalescent = None;
+        }
+        self.undo(|_| true);
+        self.cluster.heal();
+        let machine = self.any();
+        self.cluster.crash(machine, Crash::Process);
+        self.convalescent = Some(machine);
+        let pause = Duration::from_nanos(self.rng.within(&self.plan.length));
+        clock::exactly(pause).await;
+        self.cluster.start(machine);
+        let until = now() + RETURN_PATIENCE;
+        while machine == 0 && now() < until && !self.votes(machine).await {
+            clock::exactly(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn votes(&mut self, machine: usize) -> bool {
+        let status = self.observer.ask(&self.cluster.http_address(machine), "/status").await;
+        status.is_some_and(|json| json.get("voter").is_some_and(|voter| *voter == true))
+    }
+
     async fn trap_next_leader(&mut self) {
         let before = self.cluster.trace().leader();
         let until = now() + TRAP_PATIENCE;
@@ -381,6 +425,20 @@ impl Nemesis {
             clock::exactly(moment).await;
             let machine = self.leader();
             self.power(machine);
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it strikes a cluster with disks, or one in memory. Whoever crashes in memory has
+    /// forgotten everything, and only `Forget` does that with care.
+    #[must_use]
+    pub fn suits(self, disks: bool) -> bool {
+        match self {
+            Power | PowerLeader | PowerInside | Blackout | Kill | Restart | SlowDisk
+            | FailedSync | PowerNextLeader => disks,
+            Forget => !disks,
+            _ => true,
         }
     }
 }

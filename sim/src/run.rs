@@ -6,11 +6,11 @@
 
 use crate::{
     check::{Violation, blackbox, witness},
-    client::{Client, Exchange},
+    client::{Client, Proxy},
     clock,
-    cluster::{Cluster, ClusterPlan, HTTP_PORT, disk_base},
+    cluster::{Cluster, ClusterPlan, disk_base},
     disk::DiskStats,
-    history::{Call, History, Outcome},
+    history::{Answer, Call, History, Outcome, Reply},
     nemesis::{ALL, Fault, Nemesis, NemesisPlan, Tally},
     net::{Net, Traffic},
     rng::Rng,
@@ -19,9 +19,6 @@ use crate::{
     workload::{Book, WorkloadPlan, run_client},
     world::SimWorld,
 };
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Request;
 use kvorum_core::raft;
 use std::{
     collections::BTreeMap,
@@ -105,7 +102,7 @@ impl Plan {
         }
         let faults: Vec<Fault> = ALL
             .into_iter()
-            .filter(|fault| disks || fault.spares_memory())
+            .filter(|fault| fault.suits(disks))
             .filter(|_| rng.chance(0.4))
             .collect();
         Plan {
@@ -131,24 +128,6 @@ impl Plan {
             storm: Duration::from_secs(20),
             canary: None,
         }
-    }
-}
-
-impl Fault {
-    /// Whether a cluster that lives in memory survives it: whoever crashes there has forgotten
-    /// everything, so only faults that leave the processes alive.
-    fn spares_memory(self) -> bool {
-        !matches!(
-            self,
-            Fault::Power
-                | Fault::PowerLeader
-                | Fault::PowerInside
-                | Fault::Blackout
-                | Fault::Kill
-                | Fault::Restart
-                | Fault::FailedSync
-                | Fault::PowerNextLeader
-        )
     }
 }
 
@@ -225,6 +204,9 @@ pub fn run(seed: u64, plan: &Plan, keep: Keep) -> Report {
         vec![Violation::new(PANIC, panic_text(payload.as_ref()).to_owned())]
     });
     violations.splice(0..0, trace.violations());
+    for violation in &mut violations {
+        violation.evidence = violation.evidence.replace(&base.display().to_string(), "");
+    }
     let coverage = coverage.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Report {
         seed,
@@ -298,6 +280,7 @@ impl Run {
             self.plan.nemesis.clone(),
             self.seed,
             self.tally.clone(),
+            self.client("nemesis", u32::MAX - 1),
         );
         nemesis.run(self.plan.storm).await;
         self.heal(&mut observer).await?;
@@ -314,13 +297,17 @@ impl Run {
         let net = self.cluster.net();
         let place = net.power_on(net.add_host(name));
         let seed = self.seed ^ u64::from(number);
-        Client::new(SimWorld::new(net.clone(), place, Default::default(), Arc::default(), seed))
+        let world = SimWorld::new(net.clone(), place, Default::default(), Arc::default(), seed);
+        let proxy = match self.plan.canary {
+            Some(Canary::LocalReads) => Proxy::LocalReads,
+            Some(Canary::UnknownIsNo) => Proxy::UnknownIsNo,
+            _ => Proxy::Honest,
+        };
+        Client::new(world, proxy)
     }
 
     fn addresses(&self) -> Vec<String> {
-        (0..self.cluster.len())
-            .map(|machine| format!("{}:{HTTP_PORT}", self.cluster.name(machine)))
-            .collect()
+        (0..self.cluster.len()).map(|machine| self.cluster.http_address(machine)).collect()
     }
 
     fn start_clients(&self) -> Vec<madsim::task::JoinHandle<()>> {
@@ -369,28 +356,13 @@ impl Run {
 
     /// Voters as the first node sees them.
     async fn voters(&self, observer: &mut Client) -> usize {
-        let Some(json) = self.ask(observer, 0, "/cluster").await else { return 0 };
+        let Some(json) = observer.ask(&self.cluster.http_address(0), "/cluster").await else {
+            return 0;
+        };
         let members = json.get("members").and_then(|members| members.as_array());
         members.map_or(0, |members| {
             members.iter().filter(|m| m.get("voter").is_some_and(|v| v == true)).count()
         })
-    }
-
-    async fn ask(
-        &self,
-        observer: &mut Client,
-        machine: usize,
-        path: &str,
-    ) -> Option<serde_json::Value> {
-        let address = self.addresses().swap_remove(machine);
-        let request = Request::get(path)
-            .header("host", address.as_str())
-            .body(Full::new(Bytes::new()))
-            .expect("the request is well formed");
-        match observer.send(&address, request, Duration::from_secs(1)).await {
-            Exchange::Answer(answer) => serde_json::from_slice(answer.body()).ok(),
-            Exchange::NotSent | Exchange::Lost => None,
-        }
     }
 
     /// Every node must serve a write soon.
@@ -449,7 +421,7 @@ impl Run {
         loop {
             let mut applied = Vec::new();
             for machine in 0..self.cluster.len() {
-                let status = self.ask(observer, machine, "/status").await;
+                let status = observer.ask(&self.cluster.http_address(machine), "/status").await;
                 applied.push(status.and_then(|json| json.get("applied")?.as_u64()));
             }
             if applied.iter().all(|index| index.is_some() && *index == applied[0]) {
@@ -465,7 +437,11 @@ impl Run {
 
     /// What the judges get to see: the truth, unless a canary wants otherwise.
     fn history(&self) -> History {
-        self.book.history()
+        let mut history = self.book.history();
+        if self.plan.canary == Some(Canary::StaleRead) {
+            turn_back_a_read(&mut history);
+        }
+        history
     }
 
     fn coverage(&self, history: &History) -> Coverage {
@@ -489,6 +465,23 @@ impl Run {
             traffic: self.cluster.net().traffic(),
             disks,
         }
+    }
+}
+
+/// The last read of a changed key tells of the value before.
+fn turn_back_a_read(history: &mut History) {
+    let mut before: BTreeMap<u32, Outcome> = BTreeMap::new();
+    let mut turned = None;
+    for (number, operation) in history.operations().iter().enumerate() {
+        let Call::Get { key, stale: false } = operation.call else { continue };
+        let Some(Answer { result: Reply::Found { .. }, .. }) = operation.answer() else { continue };
+        let older = before.insert(key, operation.outcome.clone());
+        if let Some(older) = older.filter(|older| *older != operation.outcome) {
+            turned = Some((number, older));
+        }
+    }
+    if let Some((number, older)) = turned {
+        history.operations_mut()[number].outcome = older;
     }
 }
 

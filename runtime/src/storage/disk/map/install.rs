@@ -13,7 +13,7 @@ use super::{
 };
 use crate::storage::{
     StorageError,
-    disk::files::{io_error, remove},
+    disk::files::{io_error, remove, sync_dir},
     stream::{Senders, out_of_step, refuse_older, unusable},
 };
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,8 @@ use std::{
 
 /// Where chunks are staged, beside `fjall/`.
 const STAGED: &str = "incoming.snapshot";
+/// Where fjall keeps its keyspaces, inside `fjall/`.
+const KEYSPACES: &str = "keyspaces";
 /// The staged file is read in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -99,6 +101,8 @@ impl Map {
             return Err(error);
         }
 
+        // fjall syncs the new keyspace's directory but not the name it has in the one above.
+        sync_dir(&self.path.join(KEYSPACES))?;
         let mut batch = self.database.batch();
         batch.insert(&self.switch, GENERATION, generation.to_be_bytes());
         batch.durability(Some(PersistMode::SyncAll)).commit().map_err(failed)?;
