@@ -13,7 +13,8 @@ RAFT_DIR       ?=
 CARGO      ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BINARY     := $(TARGET_DIR)/release/kvorum
-SIM        := --config 'build.rustflags=["--cfg","madsim","--cfg","rustix_use_libc"]'
+# As the alias `cargo sim` in .cargo/config.toml.
+SIM        := --config 'build.rustflags=["--cfg","madsim","--cfg","rustix_use_libc"]' --config 'env.KVORUM_SIM="1"'
 COMPOSE    := $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 
 # Flags from outside would silently replace the simulator's own.

@@ -31,6 +31,8 @@ where
     }
 }
 
+// In the simulator tokio's moments are the standard library's, and need no conversion.
+#[cfg_attr(madsim, allow(clippy::useless_conversion))]
 impl Timer for TaskTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         Box::pin(Pause(Box::pin(tokio::time::sleep(duration))))
