@@ -6,32 +6,38 @@
 //! handshake has not named, buffer without bound for a peer that is away, or dial an address
 //! resolved earlier.
 
-mod accept;
-mod dial;
-pub mod frame;
-pub mod handshake;
-mod queue;
-
+use self::{
+    accept::Inbound,
+    book::Book,
+    dial::{DialError, Peer},
+    queue::Queue,
+    stats::Counters,
+    tasks::Tasks,
+    throttle::Throttle,
+};
 use crate::{handle::Member, sync::Watched, world::World};
-use bytes::BytesMut;
-use dial::{Introduction, Link};
-use frame::Kind;
-use kvorum_core::raft::{Envelope, Message, NodeId};
-use queue::Queue;
+use kvorum_core::raft::{Envelope, NodeId};
 use std::{
     collections::BTreeMap,
-    future::Future,
-    io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::mpsc;
 
-/// Callers whose addresses are remembered though they are not members (joiners, mostly).
-const MAX_CALLERS: usize = 64;
+mod accept;
+mod book;
+mod dial;
+pub mod frame;
+pub mod handshake;
+mod link;
+pub mod queue;
+mod stats;
+mod stranger;
+mod tasks;
+mod throttle;
+
+pub use stats::Stats;
 
 /// Limits and periods of the transport.
 #[derive(Debug, Clone)]
@@ -48,9 +54,10 @@ pub struct TransportConfig {
     pub backoff_max: Duration,
     /// Bound of a dial with its handshake. Default 1 s.
     pub dial_timeout: Duration,
-    /// A connection on which nothing arrives is pinged this often … Default 250 ms.
+    /// Each side of a connection that has written nothing for this long says that it is there …
+    /// Default 250 ms.
     pub ping_interval: Duration,
-    /// … and closed after this long without anything. Default 1.5 s.
+    /// … and closes after this long without anything from the other. Default 1.5 s.
     pub idle_timeout: Duration,
     /// Inbound connections at once. Default 256.
     pub max_inbound: usize,
@@ -77,8 +84,9 @@ impl Default for TransportConfig {
 pub enum PeerEvent {
     /// A message, from the node the handshake named, of this cluster, for this incarnation.
     Received(Envelope),
-    /// The connection to this peer was lost, or a dial failed. Told once per loss and per failed
-    /// dial.
+    /// A connection to or from this peer was lost, or a dial failed. Told once per loss (a node
+    /// that dies usually loses two connections, one per direction) and per failed dial, so at most
+    /// once per back-off. A connection closed on purpose by a node that lives on is no loss.
     Unreachable(NodeId),
     /// The outgoing connection to this peer stands.
     Connected(NodeId),
@@ -93,7 +101,9 @@ pub enum PeerEvent {
         /// Whom it meant.
         expected: NodeId,
     },
-    /// A peer of this cluster says that this incarnation is not (or no longer) a member.
+    /// A peer of this cluster says that this incarnation is not (or no longer) a member. Told only
+    /// while this node's own members contain it. A hint: whoever says so may lag behind the log
+    /// (it may not know yet that this node has joined), or be a former member itself.
     NotMember {
         /// Who says so.
         by: Member,
@@ -116,106 +126,68 @@ pub struct Answered {
 pub enum ProbeError {
     /// Nobody listens there (refused, or no such host).
     Nobody(String),
-    /// No answer in time: it may live behind a broken network.
+    /// No answer in time, or the connection broke before one: it may live behind a broken network.
     Silent(String),
     /// Something else listens there.
     Stranger(String),
 }
 
-/// What the tasks of one transport share.
-#[derive(Debug)]
-pub(crate) struct Shared<W: World> {
+/// The way to all peers. Cheap to clone; the tasks end when the last clone is gone.
+#[derive(Clone)]
+pub struct Transport<W: World> {
+    shared: Arc<Shared<W>>,
+    _last: Arc<CloseWhenGone<W>>,
+}
+
+/// What the tasks share. They hold this and never a `Transport`.
+struct Shared<W: World> {
     world: W,
     config: TransportConfig,
     me: Member,
-    closed: Watched<bool>,
     events: mpsc::Sender<PeerEvent>,
-    inbound: AtomicUsize,
-    book: Mutex<Book>,
+    phase: Watched<Phase>,
+    state: Mutex<State>,
+    stats: Counters,
+    /// The tasks of peers.
+    outbound: Tasks,
+    /// The tasks of accepted connections; their number is bounded.
+    inbound: Tasks,
+    /// The accepting task.
+    listening: Tasks,
+    cluster_throttle: Throttle,
+    full_throttle: Throttle,
 }
 
-/// Who is where.
 #[derive(Debug, Default)]
-struct Book {
+struct State {
     cluster: Option<u64>,
-    members: BTreeMap<NodeId, Member>,
-    /// Addresses that callers gave, by incarnation.
-    callers: BTreeMap<NodeId, Member>,
-    links: BTreeMap<NodeId, Arc<Link>>,
+    book: Book,
+    /// One task per member but this node, and per caller that is answered: bounded by the book.
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    /// Connections from peers, the newest of each.
+    inbound: BTreeMap<NodeId, Arc<Inbound>>,
 }
 
-impl<W: World> Shared<W> {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cluster(&self) -> Option<u64> {
-        self.book().cluster
-    }
-
-    /// Whether `id` is a member, as far as any member is known.
-    fn knows(&self, id: NodeId) -> bool {
-        let book = self.book();
-        book.members.is_empty() || book.members.contains_key(&id)
-    }
-
-    /// Remembers where a caller is.
-    fn learn(&self, caller: &Member) {
-        let mut book = self.book();
-        if book.callers.len() >= MAX_CALLERS && !book.callers.contains_key(&caller.id) {
-            book.callers.pop_first();
-        }
-        if let Some(link) = book.links.get(&caller.id)
-            && !book.members.contains_key(&caller.id)
-        {
-            *link.address.lock().unwrap_or_else(PoisonError::into_inner) =
-                caller.raft_address.clone();
-        }
-        book.callers.insert(caller.id, caller.clone());
-    }
-
-    /// Tells the driver; waits while it is busy, so that reading slows instead of memory growing.
-    async fn tell(&self, event: PeerEvent) {
-        // A driver that is gone needs no news.
-        let _ = self.events.send(event).await;
-    }
-
-    /// `work`, or `TimedOut` after `span`.
-    async fn within<T>(
-        &self,
-        span: Duration,
-        work: impl Future<Output = io::Result<T>>,
-    ) -> io::Result<T> {
-        tokio::select! {
-            biased;
-            result = work => result,
-            () = self.world.sleep_until(self.world.now().after(span)) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
-            }
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// No new connections; what is queued still goes out.
+    Stopping,
+    Closed,
 }
 
-/// The way to all peers. Cheap to clone; the tasks end when the last clone is gone.
-#[derive(Debug)]
-pub struct Transport<W: World> {
-    shared: Arc<Shared<W>>,
-    _open: Arc<Open<W>>,
-}
+/// Closes everything when the last `Transport` is dropped.
+struct CloseWhenGone<W: World>(Arc<Shared<W>>);
 
-/// Closes the transport when the last handle is gone.
-#[derive(Debug)]
-struct Open<W: World>(Arc<Shared<W>>);
-
-impl<W: World> Drop for Open<W> {
+impl<W: World> Drop for CloseWhenGone<W> {
     fn drop(&mut self) {
-        self.0.closed.set(true);
+        self.0.phase.set(Phase::Closed);
     }
 }
 
-impl<W: World> Clone for Transport<W> {
-    fn clone(&self) -> Self {
-        Transport { shared: Arc::clone(&self.shared), _open: Arc::clone(&self._open) }
+impl<W: World> fmt::Debug for Transport<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("me", &self.shared.me).finish_non_exhaustive()
     }
 }
 
@@ -233,87 +205,70 @@ impl<W: World> Transport<W> {
             world,
             config,
             me,
-            closed: Watched::new(false),
             events,
-            inbound: AtomicUsize::new(0),
-            book: Mutex::default(),
+            phase: Watched::new(Phase::Running),
+            state: Mutex::default(),
+            stats: Counters::default(),
+            outbound: Tasks::default(),
+            inbound: Tasks::default(),
+            listening: Tasks::default(),
+            cluster_throttle: Throttle::default(),
+            full_throttle: Throttle::default(),
         });
-        tokio::spawn(accept::serve(Arc::clone(&shared), listener));
-        let open = Arc::new(Open(Arc::clone(&shared)));
-        Transport { shared, _open: open }
+        let alive = shared.listening.enter();
+        tokio::spawn(accept::listen(Arc::clone(&shared), listener, alive));
+        let _last = Arc::new(CloseWhenGone(Arc::clone(&shared)));
+        Transport { shared, _last }
     }
 
-    /// Sets the cluster once it is known. Before that, callers are told "not yet" (and reported).
+    /// Sets the cluster once it is known. Before that, callers are told "not yet" (and reported),
+    /// and nobody is dialled.
     pub fn set_cluster(&self, cluster: u64) {
-        self.shared.book().cluster = Some(cluster);
+        let mut state = self.shared.state();
+        state.cluster = Some(cluster);
+        state.peers.values().for_each(|peer| peer.kick());
     }
 
     /// The members as the log says. Connections to others end; new ones are dialled.
     pub fn set_members(&self, members: &[Member]) {
-        let mut book = self.shared.book();
-        book.members = members.iter().map(|member| (member.id, member.clone())).collect();
-        let gone: Vec<NodeId> =
-            book.links.keys().filter(|id| !book.members.contains_key(id)).copied().collect();
-        for id in gone {
-            if let Some(link) = book.links.remove(&id) {
-                link.retired.set(true);
+        let mut state = self.shared.state();
+        let state = &mut *state;
+        let before = state.book.members();
+        state.book.set_members(members);
+        for old in before.values().filter(|old| state.book.is_member(old.id) == Some(false)) {
+            if let Some(peer) = state.peers.remove(&old.id) {
+                peer.drop_it();
+            }
+            if let Some(inbound) = state.inbound.get(&old.id) {
+                inbound.tell_removed();
             }
         }
         for member in members.iter().filter(|member| member.id != self.shared.me.id) {
-            self.link(&mut book, member);
+            let moved = before.get(&member.id).is_some_and(|old| old != member);
+            match state.peers.get(&member.id) {
+                Some(peer) if moved => peer.kick(),
+                Some(_) => {}
+                None => drop(self.shared.add_peer(state, member.id)),
+            }
         }
-    }
-
-    /// The link to `member`, started if need be.
-    fn link(&self, book: &mut Book, member: &Member) -> Arc<Link> {
-        if let Some(link) = book.links.get(&member.id) {
-            let mut address = link.address.lock().unwrap_or_else(PoisonError::into_inner);
-            address.clone_from(&member.raft_address);
-            return Arc::clone(link);
-        }
-        let config = &self.shared.config;
-        let link = Arc::new(Link {
-            id: member.id,
-            address: Mutex::new(member.raft_address.clone()),
-            queue: Queue::new(config.queue_messages, config.queue_bytes),
-            retired: Watched::new(false),
-        });
-        book.links.insert(member.id, Arc::clone(&link));
-        tokio::spawn(dial::keep(Arc::clone(&self.shared), Arc::clone(&link)));
-        link
     }
 
     /// Queues a message for `envelope.to`, or drops it. To a node that is not a member, it goes to
     /// the address that node gave when it called. Never blocks.
     pub fn send(&self, envelope: Envelope) {
-        let link = {
-            let mut book = self.shared.book();
-            match book.links.get(&envelope.to) {
-                Some(link) => Arc::clone(link),
-                None => {
-                    let known = book.members.get(&envelope.to).or(book.callers.get(&envelope.to));
-                    let Some(member) = known.cloned() else { return };
-                    self.link(&mut book, &member)
-                }
-            }
+        let shared = &self.shared;
+        let to = envelope.to;
+        let mut state = shared.state();
+        let known = to != shared.me.id && state.book.address(to, 0).is_some();
+        let peer = match state.peers.get(&to) {
+            Some(peer) => Arc::clone(peer),
+            None if known => shared.add_peer(&mut state, to),
+            None => return shared.stats.dropped_unknown.one(),
         };
-        let bulk = matches!(envelope.message, Message::InstallSnapshot { .. });
-        let mut bytes = BytesMut::new();
-        frame::put(&mut bytes, Kind::Message, |out| envelope.encode(out));
-        if bytes.len() > self.shared.config.max_frame_bytes {
-            tracing::error!(
-                bytes = bytes.len(),
-                "a message is larger than a frame may be; dropped"
-            );
-            return;
+        // Under the lock, so that the peer is not forgotten between the look and the push.
+        if peer.queue.push(envelope).is_err() {
+            shared.stats.dropped_full.one();
         }
-        link.queue.push(bytes, bulk);
-    }
-
-    /// Messages dropped because a queue was full, by peer.
-    pub fn dropped(&self) -> BTreeMap<NodeId, u64> {
-        let book = self.shared.book();
-        book.links.iter().map(|(id, link)| (*id, link.queue.dropped())).collect()
     }
 
     /// Asks who lives at `address`: a dial, a handshake, and good-bye.
@@ -321,41 +276,173 @@ impl<W: World> Transport<W> {
     /// # Errors
     /// See `ProbeError`.
     pub async fn probe(&self, address: &str) -> Result<Answered, ProbeError> {
-        match dial::introduce(&self.shared, address, None).await {
-            Ok(Introduction::Welcome(_, welcome, _)) => {
-                let handshake::Welcome { cluster, me, .. } = welcome;
-                Ok(Answered { id: me.id, name: me.name, cluster })
-            }
-            Ok(Introduction::Rejected(reject)) => {
-                Err(ProbeError::Silent(format!("the node at {address} answers {reject:?}")))
-            }
-            Ok(Introduction::Stranger(what)) => Err(ProbeError::Stranger(what)),
-            Err(error) => Err(match error.kind() {
-                io::ErrorKind::TimedOut
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable => {
-                    ProbeError::Silent(format!("{address} does not answer: {error}"))
-                }
-                _ => ProbeError::Nobody(format!("nobody listens at {address}: {error}")),
-            }),
+        let hello = dial::probe_hello(&self.shared.me, self.shared.cluster());
+        let (acceptor, cluster) = match dial::call(&self.shared, address, &hello).await {
+            Ok((_, _, welcome)) => (welcome.acceptor, welcome.cluster),
+            Err(DialError::Rejected(reject)) => (reject.acceptor, reject.cluster),
+            Err(error) => return Err(probe_error(address, &error)),
+        };
+        Ok(Answered { id: acceptor.id, name: acceptor.name, cluster })
+    }
+
+    /// Flushes what is queued (bounded by `within`), then closes everything. No event comes after.
+    pub async fn stop(&self, within: Duration) {
+        let shared = &self.shared;
+        shared.set_phase(Phase::Stopping);
+        let deadline = shared.world.now().after(within);
+        tokio::select! {
+            biased;
+            () = shared.outbound.ended() => {}
+            () = shared.world.sleep_until(deadline) => {}
+        }
+        shared.set_phase(Phase::Closed);
+        shared.outbound.ended().await;
+        shared.inbound.ended().await;
+        shared.listening.ended().await;
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.snapshot()
+    }
+
+    /// Messages and bytes that wait for `id`; `None` when nothing is kept for it.
+    #[must_use]
+    pub fn waiting(&self, id: NodeId) -> Option<(usize, usize)> {
+        self.shared.state().peers.get(&id).map(|peer| peer.queue.waiting())
+    }
+}
+
+impl<W: World> Shared<W> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves on to `phase`, never back.
+    fn set_phase(&self, phase: Phase) {
+        if *self.phase.get() < phase {
+            self.phase.set(phase);
         }
     }
 
-    /// Flushes what is queued (bounded by `within`), then closes everything.
-    pub async fn stop(&self, within: Duration) {
-        let flushed = async {
-            loop {
-                let idle = self.shared.book().links.values().all(|link| link.queue.is_empty());
-                if idle {
-                    return Ok(());
-                }
-                let soon = self.shared.world.now().after(Duration::from_millis(5));
-                self.shared.world.sleep_until(soon).await;
+    /// Returns once the transport stops: no new connections.
+    async fn stopping(&self) {
+        self.phase.wait_for(|phase| (*phase >= Phase::Stopping).then_some(())).await;
+    }
+
+    /// Returns once everything must end at once.
+    async fn closed(&self) {
+        self.phase.wait_for(|phase| (*phase == Phase::Closed).then_some(())).await;
+    }
+
+    /// Tells the driver, waiting while it is busy; gives up when the transport closes.
+    async fn tell(&self, event: PeerEvent) {
+        tokio::select! {
+            biased;
+            () = self.closed() => {}
+            // An error says that the driver is gone; the transport will be dropped any moment.
+            _ = self.events.send(event) => {}
+        }
+    }
+
+    fn cluster(&self) -> Option<u64> {
+        self.state().cluster
+    }
+
+    /// The cluster, and whether `id` is a member as far as known.
+    fn cluster_and_membership(&self, id: NodeId) -> (Option<u64>, Option<bool>) {
+        let state = self.state();
+        (state.cluster, state.book.is_member(id))
+    }
+
+    /// Where to dial `id` at this attempt, and the cluster to name.
+    fn address_and_cluster(&self, id: NodeId, attempt: usize) -> (Option<String>, Option<u64>) {
+        let state = self.state();
+        (state.book.address(id, attempt).map(str::to_owned), state.cluster)
+    }
+
+    /// A peer's name if known, else its id: for logs.
+    fn name(&self, id: NodeId) -> String {
+        self.state().book.name(id)
+    }
+
+    /// A peer says that this node is no member: worth telling if this node believes it is one.
+    async fn told_not_member(&self, by: &Member) {
+        let believes = self.state().book.is_member(self.me.id) == Some(true);
+        if believes {
+            self.tell(PeerEvent::NotMember { by: by.clone() }).await;
+        }
+    }
+
+    /// Starts the task of a peer.
+    fn add_peer(self: &Arc<Self>, state: &mut State, id: NodeId) -> Arc<Peer> {
+        let queue = Queue::new(self.config.queue_messages, self.config.queue_bytes);
+        let peer = Arc::new(Peer::new(id, queue));
+        state.peers.insert(id, Arc::clone(&peer));
+        let alive = self.outbound.enter();
+        tokio::spawn(dial::keep(Arc::clone(self), Arc::clone(&peer), alive));
+        peer
+    }
+
+    /// Ends a peer that is no member when nothing waits for it. Returns whether it is ended.
+    fn forget_if_unneeded(&self, peer: &Peer) -> bool {
+        let mut state = self.state();
+        let unneeded = state.book.is_member(peer.id) != Some(true) && peer.queue.is_empty();
+        if unneeded && state.peers.get(&peer.id).is_some_and(|known| std::ptr::eq(&**known, peer)) {
+            state.peers.remove(&peer.id);
+            peer.drop_it();
+        }
+        unneeded
+    }
+
+    /// Notes a peer's new connection, in place of an older one, and where the peer says it lives.
+    fn register_inbound(&self, caller: &Member) -> Arc<Inbound> {
+        let inbound = Arc::new(Inbound::default());
+        let mut state = self.state();
+        if let Some(older) = state.inbound.insert(caller.id, Arc::clone(&inbound)) {
+            older.replace();
+        }
+        if let Some(forgotten) = state.book.called(caller)
+            && state.book.is_member(forgotten) != Some(true)
+            && let Some(peer) = state.peers.remove(&forgotten)
+        {
+            peer.drop_it();
+        }
+        if let Some(peer) = state.peers.get(&caller.id) {
+            peer.kick();
+        }
+        inbound
+    }
+
+    /// Notes that a peer's connection has ended. Returns whether it was the newest one.
+    fn deregister_inbound(&self, id: NodeId, inbound: &Arc<Inbound>) -> bool {
+        let mut state = self.state();
+        let newest = state.inbound.get(&id).is_some_and(|known| Arc::ptr_eq(known, inbound));
+        if newest {
+            state.inbound.remove(&id);
+        }
+        newest
+    }
+}
+
+/// What a failed probe says about whoever should live at `address`.
+fn probe_error(address: &str, error: &DialError) -> ProbeError {
+    use io::ErrorKind::{
+        ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    match error {
+        DialError::Connect(io) => match io.kind() {
+            TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown | ConnectionReset => {
+                ProbeError::Silent(format!("{address} cannot be reached: {io}"))
             }
-        };
-        // Late words are only a courtesy.
-        let _ = self.shared.within(within, flushed).await;
-        self.shared.closed.set(true);
-        self.shared.inbound.store(self.shared.config.max_inbound, Ordering::Relaxed);
+            _ => ProbeError::Nobody(format!("nobody listens at {address}: {io}")),
+        },
+        DialError::NoAddress | DialError::Silent(_) | DialError::Closed(_) => {
+            ProbeError::Silent(format!("{address}: {error}"))
+        }
+        DialError::Stranger(_) | DialError::Rejected(_) => {
+            ProbeError::Stranger(format!("{address}: {error}"))
+        }
     }
 }

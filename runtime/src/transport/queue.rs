@@ -1,104 +1,147 @@
-//! What waits to be sent to one peer.
+//! What waits for one peer.
 //!
-//! Rule: bounded by count and bytes; what does not fit is dropped and counted, since Raft repeats
-//! itself. Small messages overtake snapshot chunks, so that a transfer never stands before a
-//! heartbeat. Must never: block the sender.
+//! Rule: bounded by messages and by bytes; what does not fit is the newest and is dropped, because
+//! Raft repeats itself. Two lanes: small messages overtake log entries and snapshot chunks, and
+//! bulk may fill only three quarters, so that a heartbeat always finds room. Within a lane the
+//! order is kept. Must never: block a sender.
 
-use bytes::BytesMut;
+use kvorum_core::raft::{Entry, Envelope, Message};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
 
-/// Most bytes handed to one write.
-const BATCH_BYTES: usize = 256 << 10;
-
-/// A bounded queue of encoded frames with two lanes.
+/// A bounded queue with one consumer.
 #[derive(Debug)]
 pub struct Queue {
-    inner: Mutex<Lanes>,
-    filled: Notify,
+    lanes: Mutex<Lanes>,
+    ready: Notify,
     max_messages: usize,
     max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Lanes {
-    first: VecDeque<BytesMut>,
-    bulk: VecDeque<BytesMut>,
+    prompt: VecDeque<Envelope>,
+    bulk: VecDeque<Envelope>,
     bytes: usize,
-    dropped: u64,
 }
+
+/// The queue had no room: the message is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
 
 impl Queue {
     /// An empty queue with these bounds.
+    #[must_use]
     pub fn new(max_messages: usize, max_bytes: usize) -> Queue {
-        let inner = Mutex::new(Lanes::default());
-        Queue { inner, filled: Notify::new(), max_messages, max_bytes }
+        Queue { lanes: Mutex::default(), ready: Notify::new(), max_messages, max_bytes }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Appends a message.
+    ///
+    /// # Errors
+    /// `Full` when it does not fit. A message larger than the bound fits an empty queue.
+    pub fn push(&self, envelope: Envelope) -> Result<(), Full> {
+        let weight = weight(&envelope);
+        let bulk = is_bulk(&envelope.message);
+        let mut lanes = self.lock();
+        let share = |bound: usize| if bulk { bound - bound / 4 } else { bound };
+        let waiting = lanes.prompt.len() + lanes.bulk.len();
+        let fits = waiting < share(self.max_messages)
+            && lanes.bytes.saturating_add(weight) <= share(self.max_bytes);
+        if waiting > 0 && !fits {
+            return Err(Full);
+        }
+        lanes.bytes += weight;
+        if bulk {
+            lanes.bulk.push_back(envelope)
+        } else {
+            lanes.prompt.push_back(envelope)
+        }
+        drop(lanes);
+        self.ready.notify_one();
+        Ok(())
     }
 
-    /// Adds a frame, or drops it. `bulk` frames wait behind all others.
-    pub fn push(&self, frame: BytesMut, bulk: bool) -> bool {
-        {
-            let mut lanes = self.lanes();
-            let count = lanes.first.len() + lanes.bulk.len();
-            if count >= self.max_messages || lanes.bytes + frame.len() > self.max_bytes {
-                lanes.dropped += 1;
-                return false;
+    /// Moves what is next to go into `into`: small messages first, then bulk, about `budget` bytes
+    /// of each, at least one of each that waits.
+    pub fn take(&self, budget: usize, into: &mut Vec<Envelope>) {
+        let mut lanes = self.lock();
+        let Lanes { prompt, bulk, bytes } = &mut *lanes;
+        for lane in [prompt, bulk] {
+            let mut taken = 0;
+            while taken < budget
+                && let Some(envelope) = lane.pop_front()
+            {
+                taken += weight(&envelope);
+                into.push(envelope);
             }
-            lanes.bytes += frame.len();
-            let lane = if bulk { &mut lanes.bulk } else { &mut lanes.first };
-            lane.push_back(frame);
-        }
-        self.filled.notify_one();
-        true
-    }
-
-    /// Waits until there is something, and takes a batch of it as one run of bytes.
-    pub async fn batch(&self) -> BytesMut {
-        loop {
-            let filled = self.filled.notified();
-            if let Some(batch) = self.try_batch() {
-                return batch;
-            }
-            filled.await;
+            *bytes -= taken;
         }
     }
 
-    fn try_batch(&self) -> Option<BytesMut> {
-        let mut lanes = self.lanes();
-        let mut batch = lanes.first.pop_front().or_else(|| lanes.bulk.pop_front())?;
-        lanes.bytes -= batch.len();
-        while batch.len() < BATCH_BYTES
-            && let Some(next) = lanes.first.pop_front()
-        {
-            lanes.bytes -= next.len();
-            batch.extend_from_slice(&next);
-        }
-        Some(batch)
-    }
-
-    /// Drops everything: what waited for a lost connection is stale.
-    pub fn clear(&self) {
-        let mut lanes = self.lanes();
-        lanes.first.clear();
-        lanes.bulk.clear();
-        lanes.bytes = 0;
+    /// Drops everything; returns how many messages that were.
+    pub fn clear(&self) -> usize {
+        let lanes = std::mem::take(&mut *self.lock());
+        lanes.prompt.len() + lanes.bulk.len()
     }
 
     /// Whether nothing waits.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
-        let lanes = self.lanes();
-        lanes.first.is_empty() && lanes.bulk.is_empty()
+        let lanes = self.lock();
+        lanes.prompt.is_empty() && lanes.bulk.is_empty()
     }
 
-    /// How many frames were dropped.
-    pub fn dropped(&self) -> u64 {
-        self.lanes().dropped
+    /// Messages and bytes that wait.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let lanes = self.lock();
+        (lanes.prompt.len() + lanes.bulk.len(), lanes.bytes)
     }
+
+    /// Returns when something may have been pushed since the last `take`. For one consumer.
+    pub async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a message carries the log or the state, which may be large. All appends share a lane,
+/// so that they keep their order.
+fn is_bulk(message: &Message) -> bool {
+    match message {
+        Message::Append { .. } | Message::InstallSnapshot { .. } => true,
+        Message::PreVote { .. }
+        | Message::PreVoteReply { .. }
+        | Message::RequestVote { .. }
+        | Message::VoteReply { .. }
+        | Message::AppendReply { .. }
+        | Message::Heartbeat { .. }
+        | Message::HeartbeatReply { .. }
+        | Message::SnapshotReply { .. }
+        | Message::TimeoutNow
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. } => false,
+    }
+}
+
+/// Bytes a message counts for: its payload and a fixed overhead.
+fn weight(envelope: &Envelope) -> usize {
+    const OVERHEAD: usize = 128;
+    OVERHEAD
+        + match &envelope.message {
+            Message::Append { entries, .. } => {
+                entries.iter().map(Entry::size).sum::<u64>().try_into().unwrap_or(usize::MAX / 2)
+            }
+            Message::InstallSnapshot { meta, data, .. } => {
+                data.len() + meta.membership.contexts.values().map(|c| 64 + c.len()).sum::<usize>()
+            }
+            _ => 0,
+        }
 }

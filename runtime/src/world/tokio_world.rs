@@ -33,6 +33,7 @@ impl World for TokioWorld {
     type Listener = TokioListener;
 
     async fn listen(&self, address: &str) -> io::Result<TokioListener> {
+        // Sets SO_REUSEADDR: a restarted node gets its port although old connections linger.
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?.to_string();
         Ok(TokioListener { listener, local })
@@ -40,7 +41,12 @@ impl World for TokioWorld {
 
     async fn dial(&self, address: &str) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        // Dialling a free port of this machine, the kernel may pick that very port as the source
+        // and connect the socket to itself. That is nobody.
+        if stream.local_addr()? == stream.peer_addr()? {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        without_delay(&stream);
         Ok(stream)
     }
 
@@ -84,6 +90,12 @@ impl World for TokioWorld {
     }
 }
 
+/// Small messages leave at once. A refusal is no reason to drop the connection: a socket that is
+/// already reset says so when it is read.
+fn without_delay(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+}
+
 /// A bound TCP socket.
 #[derive(Debug)]
 pub struct TokioListener {
@@ -96,7 +108,7 @@ impl Listener for TokioListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, String)> {
         let (stream, from) = self.listener.accept().await?;
-        stream.set_nodelay(true)?;
+        without_delay(&stream);
         Ok((stream, from.to_string()))
     }
 
