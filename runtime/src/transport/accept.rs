@@ -39,7 +39,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     replaced: AtomicBool,
-    removed: AtomicBool,
     wake: Notify,
 }
 
@@ -50,9 +49,8 @@ impl Inbound {
         self.wake.notify_one();
     }
 
-    /// The caller is no longer a member: tell it.
-    pub(super) fn tell_removed(&self) {
-        self.removed.store(true, Relaxed);
+    /// The caller is no longer a member: tell it now rather than with the next ping.
+    pub(super) fn removed(&self) {
         self.wake.notify_one();
     }
 }
@@ -260,7 +258,7 @@ async fn receive<W: World>(
     tokio::select! {
         biased;
         end = pulse.watch(&shared.world, &shared.config) => end,
-        end = answer(&mut writer, &pulse, version, inbound) => end,
+        end = answer(shared, &mut writer, &pulse, caller, version, inbound) => end,
         end = reading => end,
     }
 }
@@ -300,10 +298,13 @@ async fn deliver<W: World>(
     Ok(())
 }
 
-/// The little that an acceptor has to say.
-async fn answer<S: AsyncWrite + Unpin>(
+/// The little that an acceptor has to say: that it is there, and that the caller is no member. It
+/// repeats itself, since a caller that still hears a leader does not believe it yet.
+async fn answer<W: World, S: AsyncWrite + Unpin>(
+    shared: &Shared<W>,
     writer: &mut S,
     pulse: &Pulse,
+    caller: NodeId,
     version: u8,
     inbound: &Inbound,
 ) -> End {
@@ -311,16 +312,17 @@ async fn answer<S: AsyncWrite + Unpin>(
     loop {
         tokio::select! {
             biased;
-            () = inbound.wake.notified() => {
-                if inbound.replaced.load(Relaxed) {
-                    return End::Left;
-                }
-                if inbound.removed.swap(false, Relaxed) {
-                    put(&mut out, version, Kind::NotMember, |_| {});
-                }
-            }
-            () = pulse.ping_due() => put(&mut out, version, Kind::Ping, |_| {}),
+            () = inbound.wake.notified() => {}
+            () = pulse.ping_due() => {}
         }
+        if inbound.replaced.load(Relaxed) {
+            return End::Left;
+        }
+        let kind = match shared.cluster_and_membership(caller) {
+            (_, Some(false)) => Kind::NotMember,
+            (_, Some(true) | None) => Kind::Ping,
+        };
+        put(&mut out, version, kind, |_| {});
         if let Err(error) = write(writer, &mut out).await {
             return End::Io(error);
         }

@@ -47,7 +47,7 @@ pub enum Kind {
     Ping,
     /// "I close this connection on purpose and live on."
     Bye,
-    /// The acceptor tells the dialer that it is no longer a member.
+    /// A ping to a caller that is not (or no longer) a member, and says so.
     NotMember,
 }
 

@@ -240,7 +240,7 @@ impl<W: World> Transport<W> {
                 peer.drop_it();
             }
             if let Some(inbound) = state.inbound.get(&old.id) {
-                inbound.tell_removed();
+                inbound.removed();
             }
         }
         for member in members.iter().filter(|member| member.id != self.shared.me.id) {
