@@ -28,7 +28,7 @@ quickcheck! {
     ) -> bool {
         let hello = Hello {
             versions: (1, 3),
-            purpose: if id % 2 == 0 { Purpose::Peer } else { Purpose::Probe },
+            purpose: if id.is_multiple_of(2) { Purpose::Peer } else { Purpose::Probe },
             cluster,
             caller: member(id, &name),
             expected: expected.map(NodeId),

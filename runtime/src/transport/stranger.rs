@@ -35,7 +35,7 @@ where
 {
     let Member { name, raft_address, http_address, .. } = me;
     let text = format!(
-        "{raft_address} is the Raft port of the kvorum node {name}; use its HTTP port: \
+        "this is kvorum's Raft port ({raft_address} of {name}); use the HTTP port \
          {http_address}\n"
     );
     let answer = format!(
