@@ -5,99 +5,8 @@ use bytes::{Bytes, BytesMut};
 use kvorum_core::raft::*;
 use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
-/// Numbers near the borders of the varint, not only small ones.
-fn number(g: &mut Gen) -> u64 {
-    let shift = u32::arbitrary(g) % 64;
-    u64::arbitrary(g) >> shift
-}
-
-fn entry_id(g: &mut Gen) -> EntryId {
-    EntryId { term: Term(number(g)), index: Index(number(g)) }
-}
-
-fn bytes(g: &mut Gen) -> Bytes {
-    Bytes::from(Vec::<u8>::arbitrary(g))
-}
-
-fn membership(g: &mut Gen) -> Membership {
-    let mut membership = Membership::default();
-    for _ in 0..usize::arbitrary(g) % 6 {
-        let id = NodeId(number(g));
-        if membership.contexts.contains_key(&id) {
-            continue;
-        }
-        match u8::arbitrary(g) % 4 {
-            0 => drop(membership.voters.insert(id)),
-            1 => drop(membership.outgoing.insert(id)),
-            2 => drop(membership.learners.insert(id)),
-            _ => drop((membership.voters.insert(id), membership.outgoing.insert(id))),
-        }
-        membership.contexts.insert(id, bytes(g));
-    }
-    membership
-}
-
-fn meta(g: &mut Gen) -> SnapshotMeta {
-    SnapshotMeta {
-        last: entry_id(g),
-        membership: membership(g),
-        membership_index: Index(number(g)),
-    }
-}
-
-fn entry(g: &mut Gen) -> Entry {
-    let payload = match u8::arbitrary(g) % 3 {
-        0 => Payload::Noop,
-        1 => Payload::Command(bytes(g)),
-        _ => Payload::Membership(membership(g)),
-    };
-    Entry { id: entry_id(g), payload }
-}
-
-fn message(g: &mut Gen) -> Message {
-    let sequence = number(g);
-    match u8::arbitrary(g) % 14 {
-        0 => Message::PreVote { last: entry_id(g) },
-        1 => Message::PreVoteReply { granted: bool::arbitrary(g) },
-        2 => Message::RequestVote { last: entry_id(g), transfer: bool::arbitrary(g) },
-        3 => Message::VoteReply { granted: bool::arbitrary(g) },
-        4 => Message::Append {
-            prev: entry_id(g),
-            entries: (0..usize::arbitrary(g) % 5).map(|_| entry(g)).collect(),
-            commit: Index(number(g)),
-            sequence,
-        },
-        5 => Message::AppendReply {
-            outcome: AppendOutcome::Matched { last: Index(number(g)) },
-            sequence,
-        },
-        6 => Message::AppendReply {
-            outcome: AppendOutcome::Rejected { prev: entry_id(g), hint: entry_id(g) },
-            sequence,
-        },
-        7 => Message::Heartbeat { commit: Index(number(g)), sequence },
-        8 => Message::HeartbeatReply { sequence },
-        9 => Message::InstallSnapshot {
-            meta: meta(g),
-            offset: number(g),
-            data: bytes(g),
-            last: bool::arbitrary(g),
-            sequence,
-        },
-        10 => Message::SnapshotReply {
-            last: entry_id(g),
-            end: number(g),
-            installed: bool::arbitrary(g),
-            sequence,
-        },
-        11 => Message::TimeoutNow,
-        12 => Message::ReadIndex { id: ReadId(number(g)) },
-        _ => Message::ReadIndexReply {
-            id: ReadId(number(g)),
-            index: bool::arbitrary(g).then(|| Index(number(g))),
-        },
-    }
-}
+mod arbitrary;
+use arbitrary::{entry, message, meta, number};
 
 #[derive(Debug, Clone)]
 struct Any {
@@ -114,10 +23,10 @@ impl Arbitrary for Any {
                 from: NodeId(number(g)),
                 to: NodeId(number(g)),
                 term: Term(number(g)),
-                message: message(g),
+                message: message(g, number),
             },
-            entry: entry(g),
-            meta: meta(g),
+            entry: entry(g, number),
+            meta: meta(g, number),
             vote: Vote {
                 term: Term(number(g)),
                 voted_for: bool::arbitrary(g).then(|| NodeId(number(g))),

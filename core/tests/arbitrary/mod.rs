@@ -1,0 +1,103 @@
+//! Arbitrary messages and what they are made of. `number` says from which range.
+
+use bytes::Bytes;
+use kvorum_core::raft::*;
+use quickcheck::{Arbitrary, Gen};
+
+/// Numbers near the borders of the varint, not only small ones.
+#[allow(dead_code)] // not every test draws from the whole range
+pub fn number(g: &mut Gen) -> u64 {
+    let shift = u32::arbitrary(g) % 64;
+    u64::arbitrary(g) >> shift
+}
+
+pub fn entry_id(g: &mut Gen, number: fn(&mut Gen) -> u64) -> EntryId {
+    EntryId { term: Term(number(g)), index: Index(number(g)) }
+}
+
+pub fn bytes(g: &mut Gen) -> Bytes {
+    Bytes::from(Vec::<u8>::arbitrary(g))
+}
+
+pub fn membership(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Membership {
+    let mut membership = Membership::default();
+    for _ in 0..usize::arbitrary(g) % 6 {
+        let id = NodeId(number(g));
+        if membership.contexts.contains_key(&id) {
+            continue;
+        }
+        match u8::arbitrary(g) % 4 {
+            0 => drop(membership.voters.insert(id)),
+            1 => drop(membership.outgoing.insert(id)),
+            2 => drop(membership.learners.insert(id)),
+            _ => drop((membership.voters.insert(id), membership.outgoing.insert(id))),
+        }
+        membership.contexts.insert(id, bytes(g));
+    }
+    membership
+}
+
+pub fn meta(g: &mut Gen, number: fn(&mut Gen) -> u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: entry_id(g, number),
+        membership: membership(g, number),
+        membership_index: Index(number(g)),
+    }
+}
+
+pub fn entry(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Entry {
+    let payload = match u8::arbitrary(g) % 3 {
+        0 => Payload::Noop,
+        1 => Payload::Command(bytes(g)),
+        _ => Payload::Membership(membership(g, number)),
+    };
+    Entry { id: entry_id(g, number), payload }
+}
+
+pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
+    let sequence = number(g);
+    match u8::arbitrary(g) % 14 {
+        0 => Message::PreVote { last: entry_id(g, number) },
+        1 => Message::PreVoteReply { granted: bool::arbitrary(g) },
+        2 => Message::RequestVote { last: entry_id(g, number), transfer: bool::arbitrary(g) },
+        3 => Message::VoteReply { granted: bool::arbitrary(g) },
+        4 => Message::Append {
+            prev: entry_id(g, number),
+            entries: (0..usize::arbitrary(g) % 5).map(|_| entry(g, number)).collect(),
+            commit: Index(number(g)),
+            sequence,
+        },
+        5 => Message::AppendReply {
+            outcome: AppendOutcome::Matched { last: Index(number(g)) },
+            sequence,
+        },
+        6 => Message::AppendReply {
+            outcome: AppendOutcome::Rejected {
+                prev: entry_id(g, number),
+                hint: entry_id(g, number),
+            },
+            sequence,
+        },
+        7 => Message::Heartbeat { commit: Index(number(g)), sequence },
+        8 => Message::HeartbeatReply { sequence },
+        9 => Message::InstallSnapshot {
+            meta: meta(g, number),
+            offset: number(g),
+            data: bytes(g),
+            last: bool::arbitrary(g),
+            sequence,
+        },
+        10 => Message::SnapshotReply {
+            last: entry_id(g, number),
+            end: number(g),
+            installed: bool::arbitrary(g),
+            sequence,
+        },
+        11 => Message::TimeoutNow,
+        12 => Message::ReadIndex { id: ReadId(number(g)) },
+        _ => Message::ReadIndexReply {
+            id: ReadId(number(g)),
+            index: bool::arbitrary(g).then(|| Index(number(g))),
+        },
+    }
+}
