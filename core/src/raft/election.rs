@@ -17,13 +17,16 @@ use super::{
 };
 
 impl Raft {
-    /// Whether this node may campaign: a voter of its own configuration that is not in the middle
-    /// of replacing its state. Whoever was a voter until a change that is not known to be committed
-    /// may, too (without counting itself): the others may need its log to commit that (§4.2.2).
+    /// Whether this node may campaign: a voter of the committed configuration or of a later one,
+    /// and not in the middle of replacing its state. A node that an uncommitted entry of its own
+    /// log removes must still campaign (without counting its own vote): nobody else may hold that
+    /// entry, and with it the longest log (§4.2.2).
     pub(super) fn is_eligible(&self) -> bool {
-        let (_, settled) = self.log.membership_at(self.commit);
-        let voter = self.log.membership().is_voter(self.id) || settled.is_voter(self.id);
-        voter && !self.is_installing()
+        let committed = self.log.membership_at(self.commit).1;
+        let later = self.log.memberships().iter().rev();
+        let mut later = later.take_while(|(index, _)| *index > self.commit);
+        let votes = committed.is_voter(self.id) || later.any(|(_, m)| m.is_voter(self.id));
+        votes && !self.is_installing()
     }
 
     /// Whether nobody else's vote counts.
@@ -185,7 +188,6 @@ impl Raft {
             Role::Candidate(_) => {
                 self.arm_retry();
                 self.record_answer(self.id, true);
-                self.count_answers();
             }
             Role::Follower(Follower { leader: None, .. }) if self.vote.voted_for.is_some() => {
                 self.arm_election();
@@ -195,25 +197,26 @@ impl Raft {
     }
 
     fn record_answer(&mut self, from: NodeId, granted: bool) {
-        if !self.log.membership().is_voter(from) {
-            return self.ignore(Ignored::Unsolicited);
-        }
+        let voter = self.log.membership().is_voter(from);
         let (Role::PreCandidate(ballot) | Role::Candidate(ballot)) = &mut self.role else { return };
-        ballot.answers.entry(from).or_insert(granted);
-        self.count_answers();
+        if voter {
+            ballot.answers.entry(from).or_insert(granted);
+        } else if from != self.id {
+            self.ignore(Ignored::Unsolicited);
+        }
+        self.count_ballot();
     }
 
-    /// Looks whether the ballot is decided. The votes of the others may arrive before the receipt
-    /// for the own one, which a leader must have: that decides then.
-    fn count_answers(&mut self) {
+    fn count_ballot(&mut self) {
         let (Role::PreCandidate(ballot) | Role::Candidate(ballot)) = &self.role else { return };
         let answers = &ballot.answers;
         let tally = quorum::tally(self.log.membership(), |id| answers.get(&id).copied());
         let pre = matches!(self.role, Role::PreCandidate(_));
         match tally {
             Tally::Won if pre => self.campaign(false),
-            Tally::Won if self.durable_vote == self.vote => self.become_leader(),
-            Tally::Won => {}
+            // An answer can overtake the receipt of the write that set the question free.
+            Tally::Won if self.durable_vote != self.vote => {}
+            Tally::Won => self.become_leader(),
             // The timer that was set for this attempt brings the next one.
             Tally::Lost => self.role = Role::Follower(Follower::default()),
             Tally::Pending => {}

@@ -95,7 +95,8 @@ impl Raft {
         assert!(members.eq(leader.peers.keys().copied()), "a leader serves every member (§4.1)");
         let proposed: u64 = leader.proposed.iter().map(|&(_, bytes)| bytes).sum();
         assert_eq!(proposed, leader.proposed_bytes, "bounded: uncommitted bytes are counted");
-        assert!(leader.reads.count() <= self.config.max_pending_reads, "bounded: pending reads");
+        assert!(leader.reads.own() <= self.config.max_pending_reads, "bounded: pending reads");
+        assert!(leader.reads.is_consistent(), "bounded: pending reads of peers");
         for (id, peer) in &leader.peers {
             assert!(peer.matched <= last.index, "{id} holds nothing the leader does not");
             self.check_peer(peer);

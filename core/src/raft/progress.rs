@@ -73,10 +73,10 @@ pub struct Transfer {
     pub offset: u64,
     /// What is being waited for.
     pub phase: Phase,
-    /// When the phase began.
+    /// When the phase began, or the chunk was last sent.
     pub since: Instant,
-    /// The chunk was sent again, for want of an answer.
-    pub again: bool,
+    /// The chunk under way was sent more than once: what the peer says it holds is news.
+    pub resent: bool,
 }
 
 /// What a transfer waits for.
@@ -151,8 +151,8 @@ impl Peer {
     /// transfer has just failed, with the next answered heartbeat.
     pub fn snapshot(&mut self, phase: Phase, now: Instant) {
         self.fetched.clear();
-        self.state =
-            State::Snapshot(Transfer { meta: None, offset: 0, phase, since: now, again: false });
+        let begun = Transfer { meta: None, offset: 0, phase, since: now, resent: false };
+        self.state = State::Snapshot(begun);
     }
 
     /// Whether the state machine holds a snapshot open for it.

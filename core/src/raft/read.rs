@@ -17,14 +17,17 @@ use super::{
     timer::Timer,
     types::{Index, Instant, NodeId, ReadId},
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    vec::Vec,
+};
 
 /// Rounds under way at a leader; reads that come meanwhile share the next one.
 const MAX_ROUNDS: usize = 4;
 /// Batches under way from a follower; likewise.
 const MAX_BATCHES: usize = 16;
 
-/// A leader's reads. Together at most `Config::max_pending_reads`.
+/// A leader's reads. Its own: at most `Config::max_pending_reads`; of each peer: `MAX_BATCHES`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Reads {
     queued: VecDeque<Waiting>,
@@ -32,6 +35,10 @@ pub struct Reads {
     rounds: VecDeque<Round>,
     /// Of the latest round.
     sequence: u64,
+    /// How many are this node's own.
+    own: usize,
+    /// How many are each peer's; no zeros.
+    peers: BTreeMap<NodeId, usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,9 +84,39 @@ impl Reads {
         self.sequence
     }
 
-    /// Reads waiting.
-    pub fn count(&self) -> usize {
-        self.queued.len() + self.rounds.iter().map(|round| round.reads.len()).sum::<usize>()
+    /// This node's own reads that wait.
+    pub fn own(&self) -> usize {
+        self.own
+    }
+
+    /// Whether the counts are right and within bounds.
+    pub fn is_consistent(&self) -> bool {
+        let all = self.rounds.iter().flat_map(|round| &round.reads).chain(&self.queued);
+        let peers: usize = self.peers.values().sum();
+        all.count() == self.own + peers
+            && self.peers.values().all(|n| (1..=MAX_BATCHES).contains(n))
+    }
+
+    fn add(&mut self, origin: Origin, until: Instant) {
+        match origin {
+            Origin::Here(_) => self.own += 1,
+            Origin::Peer(peer, _) => *self.peers.entry(peer).or_default() += 1,
+        }
+        self.queued.push_back(Waiting { origin, until });
+    }
+
+    fn answered(&mut self, origin: Origin) {
+        match origin {
+            Origin::Here(_) => self.own -= 1,
+            Origin::Peer(peer, _) => {
+                if let Entry::Occupied(mut count) = self.peers.entry(peer) {
+                    *count.get_mut() -= 1;
+                    if *count.get() == 0 {
+                        count.remove();
+                    }
+                }
+            }
+        }
     }
 
     fn earliest(&self) -> Option<Instant> {
@@ -111,10 +148,10 @@ impl Raft {
         let until = self.now.after(self.config.election_timeout);
         match &mut self.role {
             Role::Leader(leader) => {
-                if leader.reads.count() >= self.config.max_pending_reads {
+                if leader.reads.own >= self.config.max_pending_reads {
                     return Err(Refused::Overloaded);
                 }
-                leader.reads.queued.push_back(Waiting { origin: Origin::Here(id), until });
+                leader.reads.add(Origin::Here(id), until);
             }
             Role::Follower(Follower { leader: Some(_), .. }) => {
                 if self.forwarded.count() >= self.config.max_pending_reads {
@@ -137,8 +174,10 @@ impl Raft {
         }
         let until = self.now.after(self.config.election_timeout);
         match &mut self.role {
-            Role::Leader(leader) if leader.reads.count() < self.config.max_pending_reads => {
-                leader.reads.queued.push_back(Waiting { origin: Origin::Peer(from, id), until });
+            Role::Leader(leader)
+                if leader.reads.peers.get(&from).is_none_or(|&held| held < MAX_BATCHES) =>
+            {
+                leader.reads.add(Origin::Peer(from, id), until);
                 self.timers.set_earlier(Timer::Reads, until);
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
@@ -201,6 +240,9 @@ impl Raft {
 
     fn answer_reads(&mut self, answers: Vec<(Origin, Result<Index, ReadFailure>)>) {
         for (origin, result) in answers {
+            if let Role::Leader(leader) = &mut self.role {
+                leader.reads.answered(origin);
+            }
             match origin {
                 Origin::Here(id) => self.reads.push(ReadReady { id, result }),
                 Origin::Peer(node, id) => {
@@ -213,10 +255,9 @@ impl Raft {
     /// The reign ends: what waits is told so.
     pub(super) fn fail_led_reads(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let reads = core::mem::take(&mut leader.reads);
-        let rounds = reads.rounds.into_iter().flat_map(|round| round.reads);
+        let rounds = leader.reads.rounds.drain(..).flat_map(|round| round.reads);
         let failed = rounds
-            .chain(reads.queued)
+            .chain(leader.reads.queued.drain(..))
             .map(|read| (read.origin, Err(ReadFailure::LeadershipLost)))
             .collect();
         self.answer_reads(failed);

@@ -210,7 +210,7 @@ impl Raft {
                 }
                 Phase::Sent { data, last } if now.since(transfer.since) >= heartbeat * 4 => {
                     transfer.since = now;
-                    transfer.again = true;
+                    transfer.resent = true;
                     transfer.meta.as_ref().map(|meta| Message::InstallSnapshot {
                         meta: meta.clone(),
                         offset: transfer.offset,
@@ -273,7 +273,7 @@ pub(super) fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Ins
         // Only the answer to the probe tells that the logs agree there; a late one to something
         // earlier would open the window anew, again and again.
         State::Probe { next, .. } if matched.next() >= *next => peer.replicate(now),
-        State::Probe { next, .. } => *next = (*next).max(peer.matched.next()),
+        State::Probe { .. } => {}
         State::Replicate { next, inflight, progressed } => {
             inflight.acknowledge(matched);
             *next = (*next).max(peer.matched.next());
@@ -282,7 +282,7 @@ pub(super) fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Ins
             }
         }
         State::Snapshot(_) => {
-            if grown && peer.matched >= log.base().index {
+            if peer.matched >= log.base().index {
                 peer.replicate(now);
             }
         }

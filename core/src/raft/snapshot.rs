@@ -36,7 +36,7 @@ enum Stage {
     Waiting,
     /// The state machine, to stage a chunk that ends at `end`.
     Storing { end: u64, last: bool },
-    /// A durable term: the state must not be on the disk with an entry of a term that is not.
+    /// The own disk, until it holds the term and the log as they are.
     Staged,
     /// The state machine, to replace its state.
     Installing,
@@ -180,7 +180,12 @@ impl Raft {
     pub(super) fn consider_installing(&mut self) {
         let Some(incoming) = &mut self.incoming else { return };
         let id = incoming.meta.last;
-        if incoming.stage != Stage::Staged || self.durable_vote.term < id.term {
+        // A crash between installing and the write of the new base leaves the state with whatever
+        // log the disk holds then: that must be this log, and this term.
+        let on_disk = self.durable_vote == self.vote
+            && !self.log.is_dirty()
+            && self.log.writes.oldest().is_none();
+        if incoming.stage != Stage::Staged || !on_disk {
             return;
         }
         // Whoever campaigns keeps its log until then: it may lead with it.
@@ -264,6 +269,7 @@ impl Raft {
         transfer.meta = Some(meta.clone());
         transfer.phase = Phase::Sent { data: data.clone(), last };
         transfer.since = now;
+        transfer.resent = false;
         self.send(peer, Message::InstallSnapshot { meta, offset, data, last, sequence });
     }
 
@@ -278,13 +284,16 @@ impl Raft {
             if !agrees {
                 return self.ignore(Ignored::Nonsense);
             }
-            if peer.pins_snapshot() {
-                self.snapshots.push(SnapshotRequest::Close { peer: from });
-            }
-            // Appends may have been faster, or this is about an earlier transfer.
+            let pinned = peer.pins_snapshot();
             matched_up_to(peer, id.index, &self.log, now);
-            if matches!(peer.state, State::Snapshot(_)) {
-                peer.replicate(now);
+            if let State::Snapshot(transfer) = &peer.state
+                && transfer.meta.as_ref().is_some_and(|meta| meta.last == id)
+            {
+                // The log's base has moved beyond it meanwhile: once more.
+                peer.snapshot(Phase::Due, now);
+            }
+            if pinned && !peer.pins_snapshot() {
+                self.snapshots.push(SnapshotRequest::Close { peer: from });
             }
             return self.advance_commit();
         }
@@ -303,13 +312,12 @@ impl Raft {
             transfer.since = now;
         } else if end == sent_end {
             transfer.offset = end;
-            transfer.again = false;
             transfer.phase = Phase::Reading;
             transfer.since = now;
             self.snapshots.push(SnapshotRequest::Read { peer: from, offset: end, max_bytes });
-        } else if end < transfer.offset && (end == 0 || transfer.again) {
-            // It has lost what it held, or a late copy of chunk 0 made it start over: from the
-            // beginning, with a fresh snapshot.
+        } else if end < transfer.offset && (end == 0 || transfer.resent) {
+            // It has lost some of what it held (it restarted, or a late duplicate of the first
+            // chunk made it start over): from the beginning, with a fresh snapshot.
             self.snapshots.push(SnapshotRequest::Close { peer: from });
             peer.snapshot(Phase::Idle, now);
         } else {

@@ -24,7 +24,8 @@ pub struct Flight {
 /// The cursors.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Writes {
-    /// Oldest first. Bounded by the runtime: one per poll that had something to write.
+    /// Oldest first. Bounded by the runtime: one per poll that had something to write, and a sync
+    /// takes all that are queued.
     flights: VecDeque<Flight>,
     next: WriteId,
     written: Index,
