@@ -184,7 +184,7 @@ impl Raft {
                 None
             }
             State::Replicate { next, inflight, progressed } => {
-                if inflight.is_empty() || now.since(*progressed) < heartbeat * 2 {
+                if inflight.is_empty() || now.since(*progressed) < heartbeat {
                     return;
                 }
                 // An empty append at the end: acknowledged if all arrived, rejected if not.
