@@ -100,3 +100,77 @@ impl Tail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::raft::types::{EntryId, Payload, Term};
+    use bytes::Bytes;
+    use quickcheck::quickcheck;
+    use std::vec::Vec;
+
+    fn entry(index: u64, size: u8) -> Entry {
+        let payload = Payload::Command(Bytes::from(std::vec![0; usize::from(size)]));
+        Entry { id: EntryId { index: Index(index), term: Term(1) }, payload }
+    }
+
+    quickcheck! {
+        fn the_cache_answers_like_a_plain_list(steps: Vec<(u8, u8)>, asked: Vec<(u8, u8, u8)>) -> bool {
+            let mut tail = Tail::default();
+            let mut oracle: Vec<Entry> = Vec::new();
+            let mut next = 1;
+            for (kind, n) in steps {
+                match kind % 8 {
+                    0 => {
+                        let from = next - u64::from(n % 5).min(next - 1);
+                        tail.truncate(Index(from));
+                        oracle.retain(|entry| entry.index().0 < from);
+                        next = from;
+                    }
+                    1 => {
+                        let to = next.saturating_sub(1 + u64::from(n % 8));
+                        tail.compact(Index(to));
+                        oracle.retain(|entry| entry.index().0 > to);
+                    }
+                    2 => {
+                        let (budget, written) = (u64::from(n), next.saturating_sub(3));
+                        tail.evict(budget, Index(written));
+                        while oracle.iter().map(Entry::size).sum::<u64>() > budget
+                            && oracle[0].index().0 <= written
+                        {
+                            oracle.remove(0);
+                        }
+                    }
+                    _ => {
+                        // After everything was evicted or compacted, the log goes on from there.
+                        tail.push(entry(next, n));
+                        oracle.push(entry(next, n));
+                        next += 1;
+                    }
+                }
+                let bytes: u64 = oracle.iter().map(Entry::size).sum();
+                if tail.bytes() != bytes || tail.first() != oracle.first().map(Entry::index) {
+                    return false;
+                }
+            }
+            asked.into_iter().all(|(from, count, bytes)| {
+                let (from, count) = (Index(u64::from(from % 40)), usize::from(count % 6));
+                let held = oracle.iter().position(|entry| entry.index() == from);
+                let mut expected: Vec<Entry> = Vec::new();
+                for entry in held.map_or(&[][..], |at| &oracle[at..]) {
+                    let total: u64 = expected.iter().map(Entry::size).sum();
+                    let fits = expected.len() < count && total + entry.size() <= u64::from(bytes);
+                    if !expected.is_empty() && !fits {
+                        break;
+                    }
+                    expected.push(entry.clone());
+                }
+                let after = oracle.iter().filter(|entry| entry.index() > from).map(Entry::size).sum();
+                tail.slice(from, count, u64::from(bytes)) == expected
+                    && tail.get(from) == held.map(|at| &oracle[at])
+                    && tail.bytes_after(from) == after
+            })
+        }
+    }
+}

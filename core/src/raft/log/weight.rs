@@ -65,3 +65,52 @@ impl Weight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use quickcheck::quickcheck;
+    use std::vec::Vec;
+
+    quickcheck! {
+        fn answers_are_off_by_less_than_two_steps_and_an_entry(
+            sizes: Vec<u8>, step: u8, compact: u8, asked: Vec<(u8, u8)>
+        ) -> bool {
+            let step = u64::from(step).max(1);
+            let mut weight = Weight::new(Index(0), step);
+            for (at, &size) in sizes.iter().enumerate() {
+                weight.append(Index(at as u64 + 1), u64::from(size));
+            }
+            let last = sizes.len() as u64;
+            let base = u64::from(compact) % (last + 1);
+            weight.compact(Index(base));
+            let exact = |from: u64, to: u64| -> u64 {
+                sizes[from as usize..to as usize].iter().map(|&size| u64::from(size)).sum()
+            };
+            asked.into_iter().all(|(a, b)| {
+                let (a, b) = (u64::from(a) % (last + 1), u64::from(b) % (last + 1));
+                let (from, to) = (a.min(b).max(base), a.max(b).max(base));
+                let slack = 2 * (step + 255);
+                let kept = weight.keep(Index(to), exact(from, to)).0;
+                weight.between(Index(from), Index(to)).abs_diff(exact(from, to)) <= slack
+                    && kept <= to
+                    && exact(kept.max(base), to) <= exact(from, to) + slack
+            })
+        }
+
+        fn a_truncation_takes_the_bytes_with_it(kept: Vec<u8>, gone: Vec<u8>) -> bool {
+            let append = |weight: &mut Weight, from: usize, sizes: &[u8]| {
+                for (at, &size) in sizes.iter().enumerate() {
+                    weight.append(Index((from + at) as u64 + 1), u64::from(size));
+                }
+            };
+            let mut weight = Weight::new(Index(0), 1);
+            append(&mut weight, 0, &kept);
+            let alone = weight.clone();
+            append(&mut weight, kept.len(), &gone);
+            weight.truncate(Index(kept.len() as u64 + 1));
+            weight == alone
+        }
+    }
+}

@@ -100,3 +100,53 @@ impl Writes {
         flight
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submit(writes: &mut Writes, last: u64) -> (WriteId, Option<Index>) {
+        writes.submit(Index(last), Vote::default(), Instant(0))
+    }
+
+    #[test]
+    fn a_receipt_for_truncated_entries_confirms_nothing_of_what_replaced_them() {
+        let mut writes = Writes::new(Index(3));
+        let (old, _) = submit(&mut writes, 6);
+        writes.truncate(Index(5));
+        let (new, truncate_from) = submit(&mut writes, 6);
+        assert_eq!(truncate_from, Some(Index(5)), "the disk must forget 5 and 6 of the old log");
+        writes.complete(old);
+        assert_eq!(writes.written(), Index(4));
+        writes.complete(new);
+        assert_eq!(writes.written(), Index(6));
+    }
+
+    #[test]
+    fn a_truncation_below_what_is_written_lowers_it_until_the_next_receipt() {
+        let mut writes = Writes::new(Index(9));
+        writes.truncate(Index(4));
+        assert_eq!((writes.written(), writes.submitted()), (Index(3), Index(3)));
+        let (id, truncate_from) = submit(&mut writes, 4);
+        assert_eq!(truncate_from, Some(Index(4)));
+        writes.complete(id);
+        assert_eq!(writes.written(), Index(4));
+    }
+
+    #[test]
+    fn what_was_never_handed_to_the_disk_need_not_be_truncated_there() {
+        let mut writes = Writes::new(Index(3));
+        writes.truncate(Index(7));
+        assert_eq!(writes.pending_truncation(), None);
+        assert_eq!(writes.written(), Index(3));
+    }
+
+    #[test]
+    #[should_panic(expected = "order: writes complete in the order they were made")]
+    fn receipts_out_of_order_stop_the_node() {
+        let mut writes = Writes::new(Index(0));
+        submit(&mut writes, 1);
+        let (second, _) = submit(&mut writes, 2);
+        writes.complete(second);
+    }
+}
