@@ -219,7 +219,7 @@ fn draw_config(rng: &mut Rng, election: u64) -> Config {
     config.max_append_bytes = rng.pick(&[1, 100, 10_000]);
     config.max_inflight_appends = rng.pick(&[1, 2, 8]);
     config.max_inflight_bytes = rng.pick(&[1, 500, 100_000]);
-    config.max_uncommitted_bytes = rng.pick(&[200, 5_000, 1_000_000]);
+    config.max_uncommitted_bytes = rng.pick(&[1_000, 5_000, 1_000_000]);
     config.max_apply_bytes = rng.pick(&[1, 300, 100_000]);
     config.cache_bytes = rng.pick(&[0, 1, 200, 2_000, 1_000_000]);
     config.max_pending_reads = rng.pick(&[1, 8, 1_000]);

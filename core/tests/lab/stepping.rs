@@ -186,7 +186,8 @@ impl Lab {
 
     fn change(&mut self, slot: usize, now: Instant, wish: &Wish) -> Result<(), Violation> {
         let glance = self.nodes[slot].glance;
-        if !self.is_wise(slot, &wish.change) {
+        // After the heal, who is left out is decided: no more changes of quorums.
+        if self.healed_at.is_some() || !self.is_wise(slot, &wish.change) {
             return Ok(());
         }
         let base =
