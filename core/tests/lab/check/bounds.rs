@@ -19,12 +19,11 @@ pub struct Bounds {
     said: BTreeMap<(NodeId, NodeId), Said>,
     /// Entries handed out for apply and not yet reported, per node.
     handed: BTreeMap<NodeId, BTreeMap<Index, u64>>,
-    reads: u64,
 }
 
 #[derive(Default)]
 struct Said {
-    empty: u64,
+    empty: BTreeMap<Index, u64>,
     /// By commit index and sequence number: something new may be said at once.
     heartbeats: BTreeMap<(Index, u64), u64>,
     appends: BTreeMap<Index, u64>,
@@ -41,7 +40,6 @@ impl Bounds {
         if self.window != view.now / period {
             self.window = view.now / period;
             self.said.clear();
-            self.reads = 0;
         }
         let beats = u64::try_from(
             config.election_timeout.as_nanos() / config.heartbeat_interval.as_nanos(),
@@ -63,9 +61,10 @@ impl Bounds {
                 *count += 1;
                 *count > REPEATS
             }
-            Message::Append { .. } => {
-                said.empty += 1;
-                said.empty > 6 * beats + 4 * REPEATS + 2 * self.reads
+            Message::Append { prev, .. } => {
+                let count = said.empty.entry(prev.index).or_default();
+                *count += 1;
+                *count > 3 * beats + REPEATS
             }
             Message::Heartbeat { commit, sequence } => {
                 let count = said.heartbeats.entry((*commit, *sequence)).or_default();
@@ -141,10 +140,6 @@ impl Check for Bounds {
                 if let Some(handed) = self.handed.get_mut(&view.node.id) {
                     *handed = handed.split_off(&index.next());
                 }
-                Ok(())
-            }
-            Seen::ReadAsked { .. } => {
-                self.reads += 1;
                 Ok(())
             }
             Seen::Down | Seen::Installed { .. } => {
