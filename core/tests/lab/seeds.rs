@@ -9,7 +9,7 @@ use crate::planted::Planted;
 use std::ops::Range;
 
 /// Seeds of an ordinary `cargo test`.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1_500;
 
 /// What a few hundred seeds must have met at least once, or they have proven little.
 const MUST_HAPPEN: [&str; 27] = [
