@@ -174,6 +174,7 @@ impl Cluster {
         let mut cluster = Cluster { nodes: Vec::new(), http, dir };
         for node in 0..3 {
             let mut command = Command::new(env!("CARGO_BIN_EXE_kvorum"));
+            // KVORUM_BENCH_SECONDS is not a variable of a node.
             command
                 .env_clear()
                 .env("NODE_ID", format!("app{}", node + 1))
@@ -187,9 +188,13 @@ impl Cluster {
             }
             cluster.nodes.push(command.spawn().expect("the binary starts"));
         }
-        for address in &cluster.http {
-            while get(address, "/readyz").await.is_none() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        for (address, node) in cluster.http.iter().zip(&mut cluster.nodes) {
+            let pause = Duration::from_millis(200);
+            while !matches!(tokio::time::timeout(pause, get(address, "/readyz")).await, Ok(Some(_)))
+            {
+                let ended = node.try_wait().expect("a child can be asked");
+                assert!(ended.is_none(), "the node at {address} has ended: {ended:?}");
+                tokio::time::sleep(pause).await;
             }
         }
         cluster

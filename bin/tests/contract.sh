@@ -50,7 +50,7 @@ ready() {
 }
 
 command -v curl >/dev/null || { say 'FAILED: curl is missing'; exit 1; }
-unset NODE_ID PORT RAFT_BIND_ADDR RAFT_JOIN_ADDR RAFT_DIR
+unset NODE_ID PORT RAFT_BIND_ADDR RAFT_JOIN_ADDR RAFT_DIR "${!KVORUM_@}"
 need_free 8080 8081 8082 8083 8084 7000 7001 7002 7003 7004
 
 make build >"$WORK/build.out" 2>&1 || { cat "$WORK/build.out" >&2; fail 'make build'; }
