@@ -32,7 +32,8 @@ pub struct Config {
     /// Bytes of entries kept in memory for peers and apply; older ones are read from the disk.
     /// Default 64 MiB.
     pub cache_bytes: u64,
-    /// Reads waiting for confirmation. Default 65,536.
+    /// A node's own reads waiting for confirmation; what peers forward is bounded by peer. Default
+    /// 65,536.
     pub max_pending_reads: usize,
     /// Bytes of one snapshot chunk. Default 1 MiB.
     pub snapshot_chunk_bytes: u64,

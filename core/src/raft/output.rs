@@ -39,7 +39,8 @@ pub struct Output {
 /// Must reach the disk as a whole and in order before what waits for it may leave.
 ///
 /// Recovery reads writes in order and applies, within one, `vote`, `truncate_from`, `append`,
-/// `base`.
+/// `base`. A write without any of them carries messages that wait for the writes before it: there
+/// is nothing to put on the disk, but it completes in order like any other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Write {
