@@ -28,6 +28,7 @@ NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
 	RAFT_BIND_ADDR=$(call quote,$(RAFT_BIND_ADDR)) $(call optional,RAFT_JOIN_ADDR) $(call optional,RAFT_DIR)
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help build run run-command test fmt lint docs unit sim process contract docker-test docker docker-down bench clean
 
 help:
@@ -77,7 +78,7 @@ process:
 	@echo '== real processes'
 	@$(CARGO) test --locked -p kvorum
 
-contract: build
+contract:
 	@echo '== the contract, literally'
 	@bin/tests/contract.sh
 

@@ -43,6 +43,10 @@ pub const PEER_QUEUE: usize = 4096;
 /// Jobs in a lane's queue; more wait in the driver, which then takes no new requests.
 pub const LANE_QUEUE: usize = 4096;
 
+/// What the log says of a node without a directory.
+const IN_MEMORY: &str =
+    "memory: kept while a majority of the nodes runs; set RAFT_DIR to keep it on disk";
+
 /// A store that is open, or a place for one.
 enum Store {
     Opened(Box<Opened>),
@@ -77,7 +81,7 @@ pub async fn run<W: World>(
         id = format_args!("{:016x}", id.0),
         http = http.local_address(),
         raft = raft.local_address(),
-        data = config.dir.as_ref().map_or("memory".to_owned(), |dir| dir.display().to_string()),
+        data = config.dir.as_ref().map_or(IN_MEMORY.to_owned(), |dir| dir.display().to_string()),
         "kvorum {}",
         env!("CARGO_PKG_VERSION")
     );

@@ -19,13 +19,15 @@ pub struct Publisher {
     shown: Arc<Watched<View>>,
     view: View,
     stale_since: Option<Instant>,
+    /// Whether the log has said that this node is ready.
+    announced: bool,
 }
 
 impl Publisher {
     /// Shows through `shown`, which holds `view` now.
     pub fn new(shown: Arc<Watched<View>>) -> Publisher {
         let view = (*shown.get()).clone();
-        Publisher { shown, view, stale_since: None }
+        Publisher { shown, view, stale_since: None, announced: false }
     }
 
     /// Shows everything anew.
@@ -55,10 +57,13 @@ impl Publisher {
         self.show();
     }
 
-    fn log_edges(&self, status: &Status<'_>, leader: Option<&Member>, members: &[MemberView]) {
+    fn log_edges(&mut self, status: &Status<'_>, leader: Option<&Member>, members: &[MemberView]) {
         let old = &self.view;
         if old.leader.as_ref().map(|member| member.id) != leader.map(|member| member.id) {
             match leader {
+                Some(leader) if leader.id == status.id => {
+                    tracing::info!(term = status.vote.term.0, "leading");
+                }
                 Some(leader) => tracing::info!(
                     leader = leader.name,
                     term = status.vote.term.0,
@@ -68,7 +73,7 @@ impl Publisher {
             }
         }
         if old.role != status.role {
-            tracing::info!(role = ?status.role, term = status.vote.term.0, "role changed");
+            tracing::debug!(role = ?status.role, term = status.vote.term.0, "role changed");
         }
         if old.members != members {
             let names = |voter: bool| {
@@ -81,7 +86,21 @@ impl Publisher {
                 }
                 names
             };
-            tracing::info!(voters = names(true), learners = names(false), "members changed");
+            let voters = members.iter().filter(|view| view.voter).count();
+            tracing::info!(
+                voters = names(true),
+                learners = names(false),
+                "members changed; {} of {voters} voters may fail",
+                voters.saturating_sub(1) / 2
+            );
+        }
+        if !self.announced && leader.is_some() && status.membership.is_voter(status.id) {
+            self.announced = true;
+            tracing::info!(
+                term = status.vote.term.0,
+                "ready: http://{}",
+                self.view.me.http_address
+            );
         }
     }
 
