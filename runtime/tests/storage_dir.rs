@@ -136,7 +136,7 @@ fn what_an_interrupted_formatting_left_is_wiped() {
         match case {
             0 => {}
             1 => fs::remove_dir_all(node.join("fjall")).unwrap(),
-            2 => fs::remove_file(node.join("fjall/version")).unwrap(),
+            2 => fs::remove_file(node.join("fjall/1/version")).unwrap(),
             3 => {
                 let segment = node.join("wal/0000000000000001.wal");
                 fs::rename(segment, node.join("wal/new.tmp")).unwrap();
@@ -179,16 +179,19 @@ fn a_missing_half_is_refused() {
 
 #[test]
 fn tables_of_which_a_part_is_missing_are_refused_and_not_made_anew() {
-    for part in
-        ["fjall/version", "fjall/keyspaces/0/current", "fjall/keyspaces/2/current", "fjall/0.jnl"]
-    {
+    for part in [
+        "fjall/1/version",
+        "fjall/1/keyspaces/0/current",
+        "fjall/1/keyspaces/1/current",
+        "fjall/1/0.jnl",
+    ] {
         let dir = TempDir::new();
         drop(open_disk(&dir.node(), &small()));
         let path = dir.node().join(part);
         assert!(path.is_file(), "{part} is not where this test looks for it");
         fs::remove_file(path).unwrap();
         let error = open_error(&dir.node(), "app1");
-        assert!(error.contains("fjall is damaged"), "{part}: {error}");
+        assert!(error.contains("fjall/1 is damaged"), "{part}: {error}");
         assert!(!error.contains('\n'));
     }
 }
@@ -245,7 +248,7 @@ fn a_torn_tail_of_the_tables_journal_is_cut_and_the_log_makes_up_for_it() {
     drop(opened);
     // A page in the middle of the last batch never reached the disk, those after it did: fjall by
     // itself does not open such a journal.
-    let journal = dir.node().join("fjall/0.jnl");
+    let journal = dir.node().join("fjall/1/0.jnl");
     let mut bytes = fs::read(&journal).unwrap();
     let page =
         bytes.windows(20_000).rposition(|window| window.iter().all(|byte| *byte == 4)).unwrap();

@@ -17,7 +17,7 @@ mod version;
 mod wal;
 
 use self::{
-    files::{io_error, make_dir, names, remove, sync_dir, sync_tree},
+    files::{io_error, make_dir, names, remove, sync_dir},
     map::Map,
     wal::Wal,
 };
@@ -159,7 +159,6 @@ impl BlankDir {
         make_dir(&fjall)?;
         let log = Wal::create(&wal, &identity, &self.options, &restored, Arc::clone(&self.lock))?;
         let state = Map::create(&fjall, &self.options, &restored.base, Arc::clone(&self.lock))?;
-        sync_tree(&fjall)?;
         sync_dir(&self.path)?;
         version::write(&self.path, &identity)?;
         let restored = log.view().restored(restored.tail, state.applied().last.index);

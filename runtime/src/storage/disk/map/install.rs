@@ -2,22 +2,22 @@
 //!
 //! Rule: chunks are staged in a file of their own (not synced: it is worth nothing after a crash);
 //! the installation reads it once, rows going into a new generation as they are verified. Only when
-//! count and digest agree is the generation switched over, by one synced row. A crash before that
-//! leaves the old state and an orphan, a crash after it the new state; both are tidied up at the
-//! next start. Must never: go back to an earlier state.
+//! count and digest agree is the new generation made the one in use, by one file. A crash before
+//! that leaves the old state and an orphan, a crash after it the new state; both are tidied up at
+//! the next start. Must never: go back to an earlier state.
 
 use super::{
-    Map, encode, failure, keyspace_name, local,
-    open::{GENERATION, keyspace},
-    tables::{FjallTables, row_key},
+    Map, current, encode, failure, local,
+    open::{create_store, switch_to},
+    tables::row_key,
 };
 use crate::storage::{
     StorageError,
-    disk::files::{io_error, remove, sync_dir},
+    disk::files::{io_error, remove},
     stream::{Senders, out_of_step, refuse_older, unusable},
 };
 use bytes::{Bytes, BytesMut};
-use fjall::{Keyspace, PersistMode};
+use fjall::Keyspace;
 use kvorum_core::{
     kv::{Table, snapshot::Decoder},
     raft::SnapshotMeta,
@@ -30,8 +30,6 @@ use std::{
 
 /// Where chunks are staged, beside `fjall/`.
 const STAGED: &str = "incoming.snapshot";
-/// Where fjall keeps its keyspaces, inside `fjall/`.
-const KEYSPACES: &str = "keyspaces";
 /// The staged file is read in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -87,35 +85,25 @@ impl Map {
     /// Puts a staged snapshot in place.
     pub(super) fn install(&mut self, incoming: Incoming) -> Result<(), StorageError> {
         refuse_older(&incoming.meta, &self.applied)?;
-        let failed = |error| failure(&self.path, "install a snapshot into", &error);
         let generation = self.generation + 1;
-        let name = keyspace_name(generation);
-        if self.database.keyspace_exists(&name) {
-            // Left by a stream that did not verify.
-            let orphan = keyspace(&self.database, &name).map_err(failed)?;
-            self.database.delete_keyspace(orphan).map_err(failed)?;
-        }
-        let next = keyspace(&self.database, &name).map_err(failed)?;
-        if let Err(error) = self.ingest(&incoming, &next) {
-            self.database.delete_keyspace(next).map_err(failed)?;
+        let path = current::database(&self.path, generation);
+        // Left by a stream that did not verify.
+        remove(&path)?;
+        let next = create_store(&self.path, generation, &self.options)?;
+        if let Err(error) = self.ingest(&incoming, &next.tables.keyspace) {
+            drop(next);
+            remove(&path)?;
             return Err(error);
         }
-
-        // fjall syncs the new keyspace's directory but not the name it has in the one above.
-        sync_dir(&self.path.join(KEYSPACES))?;
-        let mut batch = self.database.batch();
-        batch.insert(&self.switch, GENERATION, generation.to_be_bytes());
-        batch.durability(Some(PersistMode::SyncAll)).commit().map_err(failed)?;
+        switch_to(&self.path, generation, &next)?;
 
         // A node that installs a snapshot leads nobody; and the old rows are going away.
         self.senders = Senders::default();
-        let tables = FjallTables::new(next, self.path.clone());
-        let old = std::mem::replace(&mut self.tables, tables);
+        drop(std::mem::replace(&mut self.store, next));
         self.generation = generation;
         self.applied = incoming.meta.clone();
         self.installed = incoming.meta;
-        let failed = |error| failure(&self.path, "drop the old generation of", &error);
-        self.database.delete_keyspace(old.keyspace).map_err(failed)?;
+        current::tidy(&self.path, generation)?;
         remove(&incoming.path)
     }
 

@@ -1,24 +1,30 @@
-//! The state machine's tables on disk: one fjall keyspace per generation.
+//! The state machine's tables on disk: one fjall database per generation.
+//!
+//! ```text
+//! fjall/CURRENT   which generation is in use
+//! fjall/<n>/      the database of generation n, with one keyspace
+//! ```
 //!
 //! Rule: a commit is one atomic batch of rows and of what they stand for, unsynced (the log is what
 //! makes it durable); a checkpoint syncs; a received snapshot becomes a new generation beside the
-//! old one, and one synced row switches over. Must never: clear a keyspace and ingest into it
-//! (fjall 3.1 replays the clear over the ingested rows), create a keyspace where one should be, or
-//! go on after fjall failed.
+//! old one, and one file, written atomically, switches over. Must never: delete or clear a keyspace
+//! of a database that goes on (fjall 3.1 is not safe against a power cut there, and replays a clear
+//! over rows ingested after it), create what should be there, or go on after fjall failed.
 
+mod current;
 mod install;
 mod journal;
 mod open;
 mod tables;
 
 use self::{install::Incoming, tables::FjallTables};
-use super::files::io_error;
+use super::{DiskOptions, files::io_error};
 use crate::storage::{
     StateStore, StorageError,
     stream::{Rows, Senders, out_of_step},
 };
 use bytes::{Bytes, BytesMut};
-use fjall::{AbstractTree, Database, Iter, Keyspace, PersistMode, Readable};
+use fjall::{AbstractTree, Database, Iter, PersistMode, Readable};
 use kvorum_core::{
     kv::{Table, Tables, digest},
     raft::{NodeId, SnapshotMeta},
@@ -47,22 +53,24 @@ mod local {
 
 /// The tables of a node.
 pub(super) struct Map {
+    /// `fjall/`.
     path: PathBuf,
-    database: Database,
-    /// Which generation is in use.
-    switch: Keyspace,
     generation: u64,
-    tables: FjallTables,
+    store: Store,
     applied: SnapshotMeta,
     installed: SnapshotMeta,
     senders: Senders,
     incoming: Option<Incoming>,
-    memtable_bytes: u64,
-    /// fjall has no threads: flush and compaction are done here.
-    inline: bool,
+    options: DiskOptions,
     failed: Option<StorageError>,
     /// Held as long as anybody writes here.
     _lock: Arc<File>,
+}
+
+/// The database of one generation.
+struct Store {
+    database: Database,
+    tables: FjallTables,
 }
 
 impl Map {
@@ -86,10 +94,11 @@ impl Map {
     }
 
     fn try_commit(&mut self, applied: &SnapshotMeta) -> Result<(), StorageError> {
-        let mut batch = self.database.batch();
-        self.tables.drain_into(&mut batch).map_err(|failure| StorageError::Io(failure.0))?;
+        let mut batch = self.store.database.batch();
+        let tables = &mut self.store.tables;
+        tables.drain_into(&mut batch).map_err(|failure| StorageError::Io(failure.0))?;
         let key = tables::row_key(Table::Meta, local::APPLIED);
-        batch.insert(&self.tables.keyspace, key, &encode(applied)[..]);
+        batch.insert(&tables.keyspace, key, &encode(applied)[..]);
         batch.commit().map_err(|error| failure(&self.path, "commit to", &error))?;
         self.applied = applied.clone();
         self.rotate()
@@ -98,37 +107,35 @@ impl Map {
     /// Has the table in memory written out when it is large. fjall's own trigger is switched off:
     /// it starves behind a busy writer.
     fn rotate(&mut self) -> Result<(), StorageError> {
-        let tree = &self.tables.keyspace.tree;
-        if tree.active_memtable().size() <= self.memtable_bytes
-            || tree.sealed_memtable_count() >= MAX_SEALED
+        let keyspace = &self.store.tables.keyspace;
+        if keyspace.tree.active_memtable().size() <= self.options.memtable_bytes
+            || keyspace.tree.sealed_memtable_count() >= MAX_SEALED
         {
             return Ok(());
         }
-        let rotated = if self.inline {
+        let rotated = if self.options.fjall_workers == 0 {
             self.flush_inline()
         } else {
-            // Both, or the small one pins the journals of the large one.
-            [&self.tables.keyspace, &self.switch]
-                .into_iter()
-                .try_for_each(|keyspace| keyspace.rotate_memtable().map(|_| ()))
+            keyspace.rotate_memtable().map(|_| ())
         };
         rotated.map_err(|error| failure(&self.path, "flush", &error))
     }
 
+    /// What fjall's threads do otherwise.
     fn flush_inline(&self) -> fjall::Result<()> {
         // A table must not get to the disk before the journal that says it may.
-        self.database.persist(PersistMode::SyncAll)?;
-        for keyspace in [&self.tables.keyspace, &self.switch] {
-            keyspace.tree.flush_active_memtable(0)?;
-            if keyspace.tree.l0_run_count() >= MAX_INLINE_RUNS {
-                keyspace.major_compact()?;
-            }
+        self.store.database.persist(PersistMode::SyncAll)?;
+        let keyspace = &self.store.tables.keyspace;
+        keyspace.tree.flush_active_memtable(0)?;
+        if keyspace.tree.l0_run_count() >= MAX_INLINE_RUNS {
+            keyspace.major_compact()?;
         }
         Ok(())
     }
 
     fn try_checkpoint(&mut self) -> Result<SnapshotMeta, StorageError> {
-        self.database
+        self.store
+            .database
             .persist(PersistMode::SyncAll)
             .map_err(|error| failure(&self.path, "sync", &error))?;
         Ok(self.applied.clone())
@@ -137,11 +144,11 @@ impl Map {
 
 impl StateStore for Map {
     fn tables(&self) -> &dyn Tables {
-        &self.tables
+        &self.store.tables
     }
 
     fn tables_mut(&mut self) -> &mut dyn Tables {
-        &mut self.tables
+        &mut self.store.tables
     }
 
     fn applied(&self) -> &SnapshotMeta {
@@ -168,11 +175,11 @@ impl StateStore for Map {
     ) -> Result<(SnapshotMeta, Bytes, bool), StorageError> {
         self.alive()?;
         if offset == 0 {
-            if self.tables.is_open() {
+            if self.store.tables.is_open() {
                 return Err(StorageError::Snapshot("puts are waiting for their commit".into()));
             }
-            let snapshot = self.database.snapshot();
-            let (path, keyspace) = (self.path.clone(), &self.tables.keyspace);
+            let snapshot = self.store.database.snapshot();
+            let (path, keyspace) = (self.path.clone(), &self.store.tables.keyspace);
             self.senders
                 .start(peer, self.applied.clone(), || rows(path, snapshot.iter(keyspace)))?;
         }
@@ -229,11 +236,6 @@ fn encode(meta: &SnapshotMeta) -> BytesMut {
     let mut bytes = BytesMut::new();
     meta.encode(&mut bytes);
     bytes
-}
-
-/// The name of a generation's keyspace.
-fn keyspace_name(generation: u64) -> String {
-    format!("state.{generation}")
 }
 
 /// What fjall said, as ours.

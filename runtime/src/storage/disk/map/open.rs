@@ -5,25 +5,26 @@
 //! digest kept with them.
 
 use super::{
-    Map, damaged, encode, failure, install, journal, keyspace_name, local, tables,
+    Map, Store, current, damaged, encode, failure, install, journal, local, tables,
     tables::FjallTables,
 };
 use crate::storage::{
     StorageError,
-    disk::{DiskOptions, files::names},
+    disk::{
+        DiskOptions,
+        files::{make_dir, names, sync_dir, sync_tree},
+    },
     stream::Senders,
 };
-use bytes::Bytes;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{CompressionType, Database, KeyspaceCreateOptions, PersistMode};
 use kvorum_core::{
     kv::{self, Table, Tables},
     raft::SnapshotMeta,
 };
 use std::{fs::File, path::Path, sync::Arc};
 
-/// The keyspace that says which generation is in use, and its only row.
-const SWITCH: &str = "meta";
-pub(super) const GENERATION: &[u8] = b"generation";
+/// The one keyspace of a database.
+const KEYSPACE: &str = "state";
 /// Journals may take so much before fjall flushes what pins them.
 const JOURNAL_BYTES: u64 = 128 << 20;
 /// Switches fjall's own rotation off.
@@ -37,92 +38,57 @@ impl Map {
         base: &SnapshotMeta,
         lock: Arc<File>,
     ) -> Result<Map, StorageError> {
+        let generation = 1;
+        let store = create_store(path, generation, options)?;
         let failed = |error| failure(path, "create", &error);
-        let database = open_database(path, options).map_err(failed)?;
-        let switch = keyspace(&database, SWITCH).map_err(failed)?;
-        let state = keyspace(&database, &keyspace_name(1)).map_err(failed)?;
-        let mut batch = database.batch();
-        let applied = encode(base);
+        let mut batch = store.database.batch();
+        let meta = encode(base);
         for key in [local::APPLIED, local::INSTALLED] {
-            batch.insert(&state, tables::row_key(Table::Meta, key), &applied[..]);
+            let key = tables::row_key(Table::Meta, key);
+            batch.insert(&store.tables.keyspace, key, &meta[..]);
         }
-        batch.insert(&switch, GENERATION, 1u64.to_be_bytes());
-        batch.durability(Some(PersistMode::SyncAll)).commit().map_err(failed)?;
-        Ok(Map::assemble(path, options, database, switch, state, base.clone(), base.clone(), lock))
+        batch.commit().map_err(failed)?;
+        switch_to(path, generation, &store)?;
+        Ok(Map::around(path, options, generation, store, base.clone(), base.clone(), lock))
     }
 
     /// Opens the tables.
     pub fn open(path: &Path, options: &DiskOptions, lock: Arc<File>) -> Result<Map, StorageError> {
         install::forget_staged(path)?;
-        expect_files(path)?;
-        let database = match open_database(path, options) {
-            Err(fjall::Error::JournalRecovery(_)) => {
-                journal::cut_torn_tail(path)?;
-                open_database(path, options)
-            }
-            opened => opened,
-        };
-        let database = database.map_err(|error| failure(path, "open", &error))?;
-        let failed = |error| failure(path, "read", &error);
-        let existing = |name: &str| {
-            if database.keyspace_exists(name) {
-                keyspace(&database, name).map_err(failed)
-            } else {
-                Err(damaged(path, &format!("keyspace {name} is gone")))
-            }
-        };
-        let switch = existing(SWITCH)?;
-        let row = switch.get(GENERATION).map_err(failed)?;
-        let generation = row
-            .and_then(|row| row[..].try_into().ok())
-            .map(u64::from_be_bytes)
-            .ok_or_else(|| damaged(path, "its generation is unknown"))?;
-        let state = existing(&keyspace_name(generation))?;
+        let generation = current::read(path)?;
+        let store = open_store(&current::database(path, generation), options)?;
         let [applied, installed] = [local::APPLIED, local::INSTALLED].map(|key| {
-            let row = state.get(tables::row_key(Table::Meta, key)).map_err(failed)?;
-            row.and_then(|row| SnapshotMeta::decode(&mut Bytes::copy_from_slice(&row)).ok())
+            let row = store.tables.get(Table::Meta, key);
+            row.map_err(|failure| StorageError::Corrupt(failure.0))?
+                .and_then(|mut row| SnapshotMeta::decode(&mut row).ok())
                 .ok_or_else(|| damaged(path, "it does not say what it stands for"))
         });
-        let (applied, installed) = (applied?, installed?);
-        // What an interrupted installation left behind, before or after the switch.
-        for name in database.list_keyspace_names() {
-            if *name != *SWITCH && *name != *keyspace_name(generation) {
-                let orphan = keyspace(&database, &name).map_err(failed)?;
-                database.delete_keyspace(orphan).map_err(failed)?;
-            }
-        }
-        let mut map =
-            Map::assemble(path, options, database, switch, state, applied, installed, lock);
-        map.generation = generation;
+        current::tidy(path, generation)?;
+        let map = Map::around(path, options, generation, store, applied?, installed?, lock);
         if options.verify {
             map.verify()?;
         }
         Ok(map)
     }
 
-    #[allow(clippy::too_many_arguments)] // The parts of one value, put together in two places.
-    fn assemble(
+    fn around(
         path: &Path,
         options: &DiskOptions,
-        database: Database,
-        switch: Keyspace,
-        state: Keyspace,
+        generation: u64,
+        store: Store,
         applied: SnapshotMeta,
         installed: SnapshotMeta,
         lock: Arc<File>,
     ) -> Map {
         Map {
             path: path.to_owned(),
-            database,
-            switch,
-            generation: 1,
-            tables: FjallTables::new(state, path.to_owned()),
+            generation,
+            store,
             applied,
             installed,
             senders: Senders::default(),
             incoming: None,
-            memtable_bytes: options.memtable_bytes,
-            inline: options.fjall_workers == 0,
+            options: options.clone(),
             failed: None,
             _lock: lock,
         }
@@ -131,7 +97,7 @@ impl Map {
     /// Whether the rows add up to the digest that the state machine keeps with them.
     fn verify(&self) -> Result<(), StorageError> {
         let unreadable = |failure: kv::TableFailure| damaged(&self.path, &failure.0);
-        let tables: &dyn Tables = &self.tables;
+        let tables: &dyn Tables = &self.store.tables;
         let kept = kv::digest(tables).map_err(unreadable)?;
         let found = kv::digest::recompute(tables).map_err(unreadable)?;
         if kept == found {
@@ -141,9 +107,56 @@ impl Map {
     }
 }
 
+/// Makes the database of a new generation, empty.
+pub(super) fn create_store(
+    map: &Path,
+    generation: u64,
+    options: &DiskOptions,
+) -> Result<Store, StorageError> {
+    let path = current::database(map, generation);
+    make_dir(&path)?;
+    let created = || {
+        let database = open_database(&path, options)?;
+        let keyspace = database.keyspace(KEYSPACE, || {
+            KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(NEVER)
+        })?;
+        Ok(Store { database, tables: FjallTables::new(keyspace, path.clone()) })
+    };
+    created().map_err(|error| failure(&path, "create", &error))
+}
+
+/// Makes a new generation durable, every name of it included, and then the one in use.
+pub(super) fn switch_to(map: &Path, generation: u64, store: &Store) -> Result<(), StorageError> {
+    let persisted = store.database.persist(PersistMode::SyncAll);
+    persisted.map_err(|error| failure(map, "sync", &error))?;
+    // fjall (3.1.13) syncs what is in a keyspace, but not the name of its directory.
+    sync_tree(&current::database(map, generation))?;
+    sync_dir(map)?;
+    current::write(map, generation)
+}
+
+fn open_store(path: &Path, options: &DiskOptions) -> Result<Store, StorageError> {
+    expect_files(path)?;
+    let opened = match open_database(path, options) {
+        Err(fjall::Error::JournalRecovery(_)) => {
+            journal::cut_torn_tail(path)?;
+            open_database(path, options)
+        }
+        opened => opened,
+    };
+    let database = opened.map_err(|error| failure(path, "open", &error))?;
+    if !database.keyspace_exists(KEYSPACE) {
+        return Err(damaged(path, &format!("keyspace {KEYSPACE} is gone")));
+    }
+    let keyspace = database
+        .keyspace(KEYSPACE, KeyspaceCreateOptions::default)
+        .map_err(|error| failure(path, "open", &error))?;
+    Ok(Store { database, tables: FjallTables::new(keyspace, path.to_owned()) })
+}
+
 /// What fjall would make anew without a word if it were missing.
 fn expect_files(path: &Path) -> Result<(), StorageError> {
-    for name in ["version", "keyspaces/0/current"] {
+    for name in ["version", "keyspaces/0/current", "keyspaces/1/current"] {
         if !path.join(name).is_file() {
             return Err(damaged(path, &format!("{name} is gone")));
         }
@@ -169,11 +182,4 @@ fn open_database(path: &Path, options: &DiskOptions) -> fjall::Result<Database> 
         .max_journaling_size(JOURNAL_BYTES)
         .cache_size(options.cache_bytes)
         .open()
-}
-
-/// Opens or makes a keyspace.
-pub(super) fn keyspace(database: &Database, name: &str) -> fjall::Result<Keyspace> {
-    database.keyspace(name, || {
-        KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(NEVER)
-    })
 }
