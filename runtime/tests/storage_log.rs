@@ -318,3 +318,16 @@ fn an_entry_larger_than_a_segment_is_kept() {
     assert_eq!(store.get().restored.tail, entries);
     assert_eq!(store.get().log.read(&read(1, 4, 0, u64::MAX)).unwrap(), entries);
 }
+
+#[test]
+fn a_batch_too_large_for_one_frame_is_kept_whole() {
+    let mut store = Store::disk(small());
+    let entries: Vec<_> = (1..=5).map(|n| entry(n, 1, &"y".repeat(9 << 20))).collect();
+    let changes: Vec<_> = entries.chunks(1).map(append).collect();
+    store.get().log.store(&changes).unwrap();
+    for _ in 0..2 {
+        let found = store.get().log.read(&read(1, 6, 0, u64::MAX)).unwrap();
+        assert!(found == entries);
+        store.reopen();
+    }
+}
