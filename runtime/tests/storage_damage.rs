@@ -101,10 +101,10 @@ impl Scene {
         };
         if recycled {
             // The first segments fill up and go, and come back as later ones.
-            for _ in 0..24 {
+            for _ in 0..60 {
                 write(&mut opened, &[3000, 5, 3000, 40]);
             }
-            let base = meta(80, 1 + 81 / 9);
+            let base = meta(235, 1 + 236 / 9);
             opened.log.store(&[LogChange { base: Some(&base), ..LogChange::default() }]).unwrap();
             opened.state.commit(&base).unwrap();
             opened.state.checkpoint().unwrap();
@@ -112,7 +112,8 @@ impl Scene {
         let mut frames = Vec::new();
         let mut image = files(&dir.node());
         for round in 0..30 {
-            let sizes: &[usize] = if round % 3 == 0 { &[9000] } else { &[1, 2, 3] };
+            let large = if recycled { 5000 } else { 9000 };
+            let sizes: &[usize] = if round % 3 == 0 { &[large] } else { &[1, 2, 3] };
             write(&mut opened, sizes);
             let now = files(&dir.node());
             frames.extend(differences(&image, &now));
@@ -137,6 +138,9 @@ impl Scene {
         let after = files(&dir.node());
         let changed = differences(&before, &after);
         assert_eq!(changed.len(), 1, "the last frame is in a file of its own");
+        let (path, range) = &changed[0];
+        let used_before = after[path][range.end..].iter().any(|byte| *byte != 0);
+        assert_eq!(used_before, recycled, "the last segment is another kind than it should be");
         frames.extend(changed);
         let with = read_log(&dir.node(), &options).unwrap();
         assert_ne!(with, without);
@@ -339,6 +343,51 @@ fn a_missing_renamed_or_foreign_segment_is_refused() {
     fs::copy(&segments[0], other.node().join("wal/0000000000000001.wal")).unwrap();
     let found = read_log(&other.node(), &scene.options).unwrap_err();
     assert!(matches!(&found, StorageError::Foreign(text) if text.contains("0000000000000de1")));
+}
+
+#[test]
+fn segments_of_two_histories_of_one_node_do_not_mix() {
+    let (ours, theirs) = (TempDir::new(), TempDir::new());
+    let mut opened = open_disk(&ours.node(), &small());
+    opened.log.store(&[append(&[entry(1, 1, "common")])]).unwrap();
+    drop(opened);
+    copy_tree(&ours.node(), &theirs.node());
+    for (dir, letter) in [(&ours, "a"), (&theirs, "b")] {
+        let mut opened = open_disk(&dir.node(), &small());
+        for n in 2..12 {
+            opened.log.store(&[append(&[entry(n, 1, &letter.repeat(20_000))])]).unwrap();
+        }
+    }
+    // Every byte of it verifies by itself, and it ends where it should.
+    let name = "wal/0000000000000002.wal";
+    fs::copy(theirs.node().join(name), ours.node().join(name)).unwrap();
+    let found = read_log(&ours.node(), &small()).unwrap_err();
+    assert!(matches!(&found, StorageError::Corrupt(text) if text.contains(".wal")), "{found}");
+}
+
+#[test]
+fn frames_of_two_histories_of_one_segment_do_not_mix() {
+    let (ours, theirs) = (TempDir::new(), TempDir::new());
+    drop(open_disk(&ours.node(), &small()));
+    copy_tree(&ours.node(), &theirs.node());
+    for (dir, letter) in [(&ours, "a"), (&theirs, "b")] {
+        let mut opened = open_disk(&dir.node(), &small());
+        for n in 1..12 {
+            opened.log.store(&[append(&[entry(n, 1, &letter.repeat(200))])]).unwrap();
+        }
+    }
+    let name = "wal/0000000000000001.wal";
+    let [a, b] = [&ours, &theirs].map(|dir| fs::read(dir.node().join(name)).unwrap());
+    // Every frame begins with the same eight bytes.
+    let starts: Vec<_> =
+        (4096..a.len()).step_by(8).filter(|at| a[*at..].starts_with(&a[4096..4104])).collect();
+    assert_eq!(starts.len(), 11);
+    for at in &starts[1..] {
+        fs::write(ours.node().join(name), [&a[..*at], &b[*at..]].concat()).unwrap();
+        let found = read_log(&ours.node(), &small()).unwrap_err();
+        let expected = format!(" at offset {at}");
+        assert!(matches!(&found, StorageError::Corrupt(text) if text.contains(&expected)));
+    }
 }
 
 #[test]
