@@ -4,10 +4,11 @@
 //! one must be there, one whose error said `applied: no` must not.
 
 use crate::{
-    bed::{Bed, leader, settled},
+    bed::{Bed, eventually, leader, settled},
     http::{self, Failed},
     node::Node,
 };
+use rustix::process::Signal;
 use std::{
     net::SocketAddr,
     sync::{
@@ -92,7 +93,7 @@ fn the_leader_is_killed_ten_times_under_load_and_no_acknowledged_write_is_lost()
                 nodes[at].kill();
                 kills.push(killed);
                 // Until the others have taken writes again, then the dead one comes back.
-                crate::bed::eventually("writes resume", || {
+                eventually("writes resume", || {
                     let done = done.lock().unwrap();
                     (done.len() > before && outage(&done, killed).is_some()).then_some(())
                 });
@@ -150,4 +151,26 @@ fn check(nodes: &[Node], writes: &[Write]) {
         }
     }
     assert!(wrong.is_empty(), "{} lies: {wrong:?}", wrong.len());
+}
+
+#[test]
+fn a_frozen_leader_is_replaced_and_answers_nothing_old_when_it_thaws() {
+    let bed = Bed::new();
+    let nodes = bed.cluster(3, Bed::durable);
+    nodes[0].put("k", "old");
+    for round in 0..3 {
+        let value = format!("new{round}");
+        let frozen = leader(&nodes);
+        let other = &nodes[(frozen + 1) % 3];
+        nodes[frozen].signal(Signal::STOP);
+        eventually("another leader", || {
+            let known = other.status()?["leader"].as_str()?.to_owned();
+            (known != nodes[frozen].name()).then_some(())
+        });
+        other.put("k", &value);
+        nodes[frozen].signal(Signal::CONT);
+        // Its first thought is that it still leads.
+        assert_eq!(nodes[frozen].read("k"), Some(value), "round {round}");
+        settled(&nodes.iter().collect::<Vec<_>>());
+    }
 }

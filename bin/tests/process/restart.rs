@@ -105,3 +105,41 @@ fn a_minority_refuses_writes_and_says_that_nothing_was_applied() {
     settled(&all(&nodes));
     assert_eq!(nodes[0].read("k").as_deref(), Some("v"));
 }
+
+#[test]
+fn a_member_comes_back_under_other_addresses() {
+    let bed = Bed::new();
+    let mut nodes = bed.cluster(3, Bed::durable);
+    let id = nodes[1].id();
+    nodes[1].kill();
+    nodes[0].put("k", "v");
+    // The same name and directory, other ports.
+    let mut moved = bed.durable("app2");
+    moved.start();
+    nodes[1] = moved;
+    settled(&all(&nodes));
+    assert_eq!(nodes[1].id(), id, "the same incarnation");
+    assert_eq!(nodes[1].read("k").as_deref(), Some("v"));
+    let address = nodes[1].var("RAFT_BIND_ADDR");
+    eventually("the others know where it is", || {
+        nodes[0].get("/cluster").body.contains(address).then_some(())
+    });
+    // It counts: with another one gone, it is needed for the majority.
+    nodes[2].kill();
+    nodes[0].put("k", "w");
+    assert_eq!(nodes[1].read("k").as_deref(), Some("w"));
+}
+
+#[test]
+fn a_single_node_is_killed_and_comes_back() {
+    let bed = Bed::new();
+    let mut node = bed.durable("app1");
+    for round in 0..4 {
+        node.start();
+        node.ready();
+        let seen = node.read("round");
+        assert_eq!(seen, (round > 0).then(|| (round - 1).to_string()));
+        node.put("round", &round.to_string());
+        node.kill();
+    }
+}
