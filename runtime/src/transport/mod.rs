@@ -259,10 +259,11 @@ impl<W: World> Transport<W> {
         let shared = &self.shared;
         let to = envelope.to;
         let mut state = shared.state();
-        let known = to != shared.me.id && state.book.address(to, 0).is_some();
         let peer = match state.peers.get(&to) {
             Some(peer) => Arc::clone(peer),
-            None if known => shared.add_peer(&mut state, to),
+            None if to != shared.me.id && state.book.address(to, 0).is_some() => {
+                shared.add_peer(&mut state, to)
+            }
             None => return shared.stats.dropped_unknown.one(),
         };
         // Under the lock, so that the peer is not forgotten between the look and the push.
