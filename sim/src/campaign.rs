@@ -77,6 +77,9 @@ pub fn sweep(seeds: &Seeds, plan: impl Fn(u64) -> Plan + Sync) -> Vec<Report> {
             scope.spawn(|| {
                 while let Some(seed) = seeds.seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let report = run(*seed, &plan(*seed), keep);
+                    if let Some(violation) = report.violations.first() {
+                        println!("seed {seed}: {violation}");
+                    }
                     reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
                 }
             });

@@ -65,7 +65,7 @@ pub enum Fault {
     FailedSync,
     /// The node that becomes leader next loses its power a moment later.
     PowerNextLeader,
-    /// In a cluster that lives in memory: a process is killed and comes back knowing nothing.
+    /// A machine comes back knowing nothing: its memory is gone, or its disk was replaced.
     Forget,
 }
 
@@ -386,8 +386,8 @@ impl Nemesis {
         }
     }
 
-    /// Memory can be lost by one node at a time, and by the one that starts clusters only while
-    /// the others can tell it that theirs lives.
+    /// One node at a time may forget, and the one that starts clusters only while the others can
+    /// tell it that theirs lives.
     async fn forget(&mut self) {
         if let Some(machine) = self.convalescent {
             if !self.votes(machine).await {
@@ -399,6 +399,9 @@ impl Nemesis {
         self.cluster.heal();
         let machine = self.any();
         self.cluster.crash(machine, Crash::Process);
+        if let Some(disk) = self.cluster.disk(machine) {
+            disk.replace().expect("the directory of simulated disks can be written");
+        }
         self.convalescent = Some(machine);
         let pause = Duration::from_nanos(self.rng.within(&self.plan.length));
         clock::exactly(pause).await;
@@ -437,7 +440,6 @@ impl Fault {
         match self {
             Power | PowerLeader | PowerInside | Blackout | Kill | Restart | SlowDisk
             | FailedSync | PowerNextLeader => disks,
-            Forget => !disks,
             _ => true,
         }
     }

@@ -167,6 +167,8 @@ pub struct Coverage {
     pub unsearched: u64,
     /// Faults by kind.
     pub faults: BTreeMap<Fault, u64>,
+    /// What the nodes said, and how often.
+    pub said: BTreeMap<String, u64>,
     /// What the network did.
     pub traffic: Traffic,
     /// What the disks did.
@@ -462,6 +464,7 @@ impl Run {
             searched: 0,
             unsearched: 0,
             faults: self.tally.counts(),
+            said: self.cluster.trace().said(),
             traffic: self.cluster.net().traffic(),
             disks,
         }

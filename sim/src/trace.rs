@@ -48,8 +48,8 @@ struct State {
     violations: Vec<Violation>,
     /// The last node that became leader, with its term.
     leader: Option<(String, u64)>,
-    /// How often each message was seen, by `target message`, for coverage.
-    seen: BTreeMap<&'static str, u64>,
+    /// How often the nodes said each thing, for coverage.
+    said: BTreeMap<String, u64>,
 }
 
 /// FNV-1a's parameters for 64 bits.
@@ -57,6 +57,8 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 /// Only events of these crates are recorded.
 const OURS: &str = "kvorum";
+/// What the nodes themselves say.
+const RUNTIME: &str = "kvorum_runtime";
 
 impl Trace {
     /// A recorder for one simulation; `scrub` is cut out of every line.
@@ -74,7 +76,7 @@ impl Trace {
                 invariants: Invariants::default(),
                 violations: Vec::new(),
                 leader: None,
-                seen: BTreeMap::new(),
+                said: BTreeMap::new(),
             })),
         }
     }
@@ -135,10 +137,10 @@ impl Trace {
         self.lock().invariants.clone()
     }
 
-    /// How often each kind of event (its place in the source's module and its level) was seen.
+    /// How often the nodes said each thing.
     #[must_use]
-    pub fn seen(&self) -> BTreeMap<&'static str, u64> {
-        self.lock().seen.clone()
+    pub fn said(&self) -> BTreeMap<String, u64> {
+        self.lock().said.clone()
     }
 }
 
@@ -184,13 +186,16 @@ impl Subscriber for Trace {
             line = line.replace(&state.scrub, "");
         }
         state.judge(&node, metadata.target(), &fields);
-        state.note(metadata.name(), line, at.subsec_nanos());
+        if metadata.target().starts_with(RUNTIME) {
+            *state.said.entry(fields.message).or_default() += 1;
+        }
+        state.note(line, at.subsec_nanos());
     }
 }
 
 impl State {
     fn judge(&mut self, node: &str, target: &str, fields: &Fields) {
-        if !target.starts_with("kvorum_runtime") {
+        if !target.starts_with(RUNTIME) {
             return;
         }
         let number = |name| fields.named.get(name).and_then(|text| text.parse::<u64>().ok());
@@ -211,12 +216,11 @@ impl State {
         self.violations.extend(verdict.err());
     }
 
-    fn note(&mut self, name: &'static str, line: String, nanos: u32) {
+    fn note(&mut self, line: String, nanos: u32) {
         for byte in line.bytes().chain(nanos.to_le_bytes()) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }
         self.count += 1;
-        *self.seen.entry(name).or_default() += 1;
         match self.keep {
             Keep::Last(most) => {
                 if self.lines.len() >= most {

@@ -59,6 +59,10 @@ fn everything_was_exercised(reports: &[Report]) {
         ("pages lost", sum(|r| r.coverage.disks.damage.reverted)),
         ("pages torn", sum(|r| r.coverage.disks.damage.torn)),
         ("failed syncs", sum(|r| r.coverage.disks.failed_syncs)),
+        ("snapshots installed", sum(|r| said(r, "snapshot installed"))),
+        ("nodes that joined", sum(|r| said(r, "joined the cluster"))),
+        ("leaders lost", sum(|r| said(r, "no leader"))),
+        ("leaderships handed over", sum(|r| said(r, "handing leadership over"))),
     ];
     println!("{counts:?} {faults:?}");
     for (what, count) in counts {
@@ -66,6 +70,10 @@ fn everything_was_exercised(reports: &[Report]) {
     }
     let (searched, cut_off) = (sum(|r| r.coverage.searched), sum(|r| r.coverage.unsearched));
     assert!(cut_off * 10 < searched, "{cut_off} searches were cut off, {searched} were not");
+}
+
+fn said(report: &Report, message: &str) -> u64 {
+    report.coverage.said.get(message).copied().unwrap_or(0)
 }
 
 #[test]

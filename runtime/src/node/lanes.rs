@@ -266,6 +266,7 @@ impl StateLane {
                 self.state.install_snapshot(&meta).map(|()| {
                     self.applied = meta.clone();
                     self.unsaved = 0;
+                    tracing::info!(index = meta.last.index.0, "snapshot installed");
                     SnapshotEvent::Installed { meta }
                 }),
             ),
