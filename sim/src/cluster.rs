@@ -18,7 +18,10 @@ use kvorum_runtime::{
     config::Config,
     node::{self, FatalKind},
 };
-use madsim::{runtime::Handle, task::NodeId};
+use madsim::{
+    runtime::Handle,
+    task::{AbortHandle, NodeId},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -72,6 +75,7 @@ struct Shared {
     machines: Vec<Machine>,
     violations: Mutex<Vec<Violation>>,
     ends: mpsc::UnboundedSender<End>,
+    watcher: Mutex<Option<AbortHandle>>,
 }
 
 struct Machine {
@@ -145,15 +149,24 @@ impl Cluster {
             });
         }
         let (ends, mut ended) = mpsc::unbounded_channel();
-        let shared =
-            Shared { seed, net, trace, plan, machines, violations: Mutex::default(), ends };
+        let shared = Shared {
+            seed,
+            net,
+            trace,
+            plan,
+            machines,
+            violations: Mutex::default(),
+            ends,
+            watcher: Mutex::default(),
+        };
         let cluster = Cluster { shared: Arc::new(shared) };
         let watcher = cluster.clone();
-        madsim::task::spawn(async move {
+        let watching = madsim::task::spawn(async move {
             while let Some(end) = ended.recv().await {
                 watcher.ended(&end);
             }
         });
+        *lock(&cluster.shared.watcher) = Some(watching.abort_handle());
         Ok(cluster)
     }
 
@@ -429,7 +442,8 @@ impl Cluster {
         }
     }
 
-    /// Switches everything off and removes the disks.
+    /// Switches everything off, the network too, and removes the disks. Let some time pass after
+    /// it, so that the tasks are gone when the simulation ends.
     pub fn scrap(&self) {
         for machine in 0..self.len() {
             self.clear(machine, Crash::Power);
@@ -437,6 +451,10 @@ impl Cluster {
                 disk.scrap().expect("the directory of simulated disks can be removed");
             }
         }
+        if let Some(watcher) = lock(&self.shared.watcher).take() {
+            watcher.abort();
+        }
+        self.shared.net.stop();
     }
 }
 

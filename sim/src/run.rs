@@ -263,6 +263,7 @@ impl Run {
         }
         *coverage.lock().unwrap_or_else(PoisonError::into_inner) = covered;
         self.cluster.scrap();
+        clock::exactly(Duration::from_millis(1)).await;
         violations
     }
 

@@ -14,7 +14,7 @@ use kvorum_sim::{
 use std::collections::BTreeMap;
 
 /// Seeds of a plain `cargo sim`.
-const BUDGET: u64 = 100;
+const BUDGET: u64 = 250;
 
 #[test]
 fn the_cluster_survives_every_seed() {

@@ -103,6 +103,10 @@ impl<W: World> Admission<W> {
             if let (Ok(()), Some(holder)) = (&result, &holder) {
                 result = if holder.id == me {
                     Err(duplicate(holder))
+                } else if holder.raft_address == joiner.raft_address {
+                    // The dial back has just found another incarnation where the holder was; to
+                    // ask again could only meet a broken network.
+                    Ok(())
                 } else {
                     holder_is_gone(&world, &transport, holder, last_heard).await
                 };

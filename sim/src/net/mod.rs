@@ -13,13 +13,13 @@ pub use model::{BACKLOG, RECEIVE_BUFFER, SEND_BUFFER, Traffic};
 pub use stream::{SimListener, SimStream};
 pub use weather::{RTO_MAX, RTO_MIN, SEGMENT_BYTES, Weather};
 
-use madsim::time::TimeHandle;
+use madsim::{task::AbortHandle, time::TimeHandle};
 use model::Model;
 use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -53,6 +53,7 @@ struct Shared {
 struct Pump {
     waker: Option<Waker>,
     armed: Option<u64>,
+    task: Option<AbortHandle>,
 }
 
 impl Net {
@@ -66,8 +67,21 @@ impl Net {
             pump: Mutex::default(),
         });
         let net = Net { shared };
-        madsim::task::spawn(net.clone().pump());
+        let pump = madsim::task::spawn(net.clone().pump());
+        net.lock_pump().task = Some(pump.abort_handle());
         net
+    }
+
+    /// Nothing moves any more. A simulation ends with this, or its memory is never given back.
+    pub fn stop(&self) {
+        let task = self.lock_pump().task.take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    fn lock_pump(&self) -> MutexGuard<'_, Pump> {
+        self.shared.pump.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A machine, switched off.
@@ -169,7 +183,7 @@ impl Net {
         for waker in wakes {
             waker.wake();
         }
-        let mut pump = self.shared.pump.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pump = self.lock_pump();
         let earlier = due.is_some_and(|due| pump.armed.is_none_or(|armed| due < armed));
         let waker = if earlier { pump.waker.take() } else { None };
         drop(pump);
@@ -194,7 +208,7 @@ impl Net {
             self.with(|model, now| model.run(now));
             let due = self.with(|model, _| model.due());
             {
-                let mut pump = self.shared.pump.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut pump = self.lock_pump();
                 pump.waker = Some(cx.waker().clone());
                 pump.armed = due;
             }
