@@ -5,7 +5,8 @@
 //! report says whether it replayed. Must never: end well when a seed did not.
 
 use crate::{
-    run::{Plan, Report, run},
+    plan::Plan,
+    run::{Report, run},
     trace::Keep,
 };
 use std::{

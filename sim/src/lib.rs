@@ -26,6 +26,8 @@ pub mod nemesis;
 #[cfg(madsim)]
 pub mod net;
 #[cfg(madsim)]
+pub mod plan;
+#[cfg(madsim)]
 pub mod run;
 #[cfg(madsim)]
 pub mod simulate;

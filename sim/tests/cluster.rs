@@ -8,7 +8,8 @@
 use kvorum_sim::{
     campaign::{Seeds, explain, first_difference, sweep},
     nemesis::ALL,
-    run::{Canary, Plan, Report, run},
+    plan::{Canary, Plan},
+    run::{Report, run},
     trace::Keep,
 };
 use std::collections::BTreeMap;

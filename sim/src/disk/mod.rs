@@ -5,10 +5,13 @@
 //! disk would hold. Must never: let a hook touch files outside a mounted root, or count its own
 //! file operations.
 
+mod files;
 mod hooks;
 mod image;
+mod survival;
 
-pub use image::{Damage, Inode, PAGE, SECTOR, Survival, Tree};
+pub use image::{Inode, PAGE, SECTOR, Tree};
+pub use survival::{Damage, Survival};
 
 use crate::rng::Rng;
 use std::{

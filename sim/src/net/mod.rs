@@ -5,11 +5,15 @@
 //! hang, one-way cuts, back-pressure. One pump task carries out what is due; streams only look at
 //! buffers. Must never: draw from a shared random stream or use the simulator's own sockets.
 
+mod connection;
+mod handshake;
 mod model;
 mod stream;
 mod weather;
 
-pub use model::{BACKLOG, RECEIVE_BUFFER, SEND_BUFFER, Traffic};
+pub use connection::{RECEIVE_BUFFER, SEND_BUFFER};
+pub use handshake::BACKLOG;
+pub use model::Traffic;
 pub use stream::{SimListener, SimStream};
 pub use weather::{RTO_MAX, RTO_MIN, SEGMENT_BYTES, Weather};
 
