@@ -22,7 +22,7 @@ use model::Model;
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -199,15 +199,10 @@ impl Net {
 
     /// Carries out what is due, for ever.
     async fn pump(self) {
-        let mut sleep: Option<Pin<Box<madsim::time::Sleep>>> = None;
-        poll_fn(|cx| self.pump_once(cx, &mut sleep)).await
+        poll_fn(|cx| self.pump_once(cx)).await
     }
 
-    fn pump_once(
-        &self,
-        cx: &mut Context<'_>,
-        sleep: &mut Option<Pin<Box<madsim::time::Sleep>>>,
-    ) -> Poll<()> {
+    fn pump_once(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.with(|model, now| model.run(now));
             let due = self.with(|model, _| model.due());
@@ -221,16 +216,13 @@ impl Net {
             if due <= now {
                 continue;
             }
-            let mut timer = Box::pin(self.shared.time.sleep(Duration::ZERO));
-            // A fresh sleep is never shorter than a millisecond; a reset one is exact.
+            // A fresh sleep is never shorter than a millisecond; a reset one is exact. Its timer
+            // wakes this task even when the sleep itself is gone.
+            let mut timer = pin!(self.shared.time.sleep(Duration::ZERO));
             let at = self.shared.time.now_instant() + Duration::from_nanos(due - now);
             timer.as_mut().reset(at);
-            match timer.as_mut().poll(cx) {
-                Poll::Ready(()) => {}
-                Poll::Pending => {
-                    *sleep = Some(timer);
-                    return Poll::Pending;
-                }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
             }
         }
     }
