@@ -458,10 +458,15 @@ impl Cluster {
     }
 }
 
-/// A directory for a simulation's disks, in memory if the system has such a place.
+/// Room that a place for disks must have; containers often have 64 MiB of shared memory.
+const ROOM_BYTES: u64 = 1 << 30;
+
+/// A directory for a simulation's disks, in memory if the system has such a place with room.
 #[must_use]
 pub fn disk_base(label: &str) -> PathBuf {
     let shm = Path::new("/dev/shm");
-    let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+    let roomy = rustix::fs::statvfs(shm)
+        .is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM_BYTES);
+    let base = if roomy { shm.to_owned() } else { std::env::temp_dir() };
     base.join(format!("kvorum-sim-{}-{label}", std::process::id()))
 }
