@@ -133,6 +133,11 @@ pub enum JoinError {
         /// The holder's Raft address.
         holder: String,
     },
+    /// The node that has this name does not answer, and was heard of lately: try again.
+    HolderSilent {
+        /// The holder's Raft address.
+        holder: String,
+    },
     /// The joiner's Raft address does not lead to it; the text says what was found there.
     Unreachable(String),
     /// The node is stopping.

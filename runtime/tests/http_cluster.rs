@@ -86,6 +86,10 @@ async fn a_join_that_cannot_be_now_says_so() {
     let problem = node.post("/join?timeout=50ms", JOIN).await.assert_problem(503, "join_busy");
     assert_eq!(problem["applied"], "no");
     node.script.lock().unwrap().joins.clear();
+    script(JoinError::HolderSilent { holder: "app2:7000".to_owned() });
+    let problem = node.post("/join?timeout=50ms", JOIN).await.assert_problem(503, "join_busy");
+    assert!(problem["message"].as_str().unwrap().contains("app2:7000 that does not answer"));
+    node.script.lock().unwrap().joins.clear();
     script(JoinError::Unreachable("nothing listens there".to_owned()));
     let problem = node.post("/join", JOIN).await.assert_problem(422, "address_unreachable");
     assert!(problem["message"].as_str().unwrap().ends_with("nothing listens there"));

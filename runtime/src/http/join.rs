@@ -51,6 +51,14 @@ impl<W: World> Api<W> {
                 JOIN_BUSY,
                 "another membership change is under way, or the leader has just been elected",
             ))),
+            Err(JoinError::HolderSilent { holder }) => Ok(Attempt::Again(Problem::new(
+                JOIN_BUSY,
+                format!(
+                    "NODE_ID \"{}\" belongs to a node at {holder} that does not answer; it keeps \
+                     the name until it has been silent for some time",
+                    joiner.name
+                ),
+            ))),
             Err(JoinError::Stopping) => {
                 Ok(Attempt::Again(Problem::new(STOPPING, "the node is stopping")))
             }

@@ -176,7 +176,9 @@ async fn holder_is_gone<W: World>(
         Ok(answered) if answered.id == holder.id => Err(duplicate(holder)),
         Ok(_) | Err(ProbeError::Nobody(_) | ProbeError::Stranger(_)) => Ok(()),
         Err(ProbeError::Silent(_)) => match last_heard {
-            Some(heard) if world.now().since(heard) < SILENT_HOLDER => Err(duplicate(holder)),
+            Some(heard) if world.now().since(heard) < SILENT_HOLDER => {
+                Err(JoinError::HolderSilent { holder: holder.raft_address.clone() })
+            }
             _ => Ok(()),
         },
     }
