@@ -49,6 +49,13 @@ ready() {
     done
 }
 
+# One run at a time on a machine: the ports (and image names) are the contract's, not ours to choose.
+exec 9>"${TMPDIR:-/tmp}/kvorum-contract-ports.lock"
+if command -v flock >/dev/null && ! flock -n 9; then
+    say 'waiting for another run on this machine to end'
+    flock 9
+fi
+
 command -v curl >/dev/null || { say 'FAILED: curl is missing'; exit 1; }
 unset NODE_ID PORT RAFT_BIND_ADDR RAFT_JOIN_ADDR RAFT_DIR "${!KVORUM_@}"
 need_free 8080 8081 8082 8083 8084 7000 7001 7002 7003 7004
@@ -65,7 +72,7 @@ single() {
     expect 'GET of a deleted key' 404 '{*"message":*}' -X GET 'http://localhost:8080/key/key1'
     (exec 3<>/dev/tcp/127.0.0.1/7000) 2>/dev/null || fail 'nothing listens on the Raft port 7000'
 }
-make run >"$WORK/run.log" 2>&1 &
+make run >"$WORK/run.log" 2>&1 9>&- &
 PIDS+=($!)
 single
 # make is asked to end; it passes the signal on to the node.
@@ -75,7 +82,7 @@ PIDS=()
 say 'make run: ok'
 
 here=$PWD
-(cd "$WORK" && NODE_ID=solo exec "$here/main.sh") >"$WORK/main.sh.log" 2>&1 &
+(cd "$WORK" && NODE_ID=solo exec "$here/main.sh") >"$WORK/main.sh.log" 2>&1 9>&- &
 PIDS+=($!)
 single
 expect 'NODE_ID passes through' 200 '*"node_id":"solo"*' http://localhost:8080/status
@@ -88,7 +95,7 @@ app1() { NODE_ID=app1 PORT=8081 RAFT_BIND_ADDR=127.0.0.1:7001 exec ./main; }
 app2() { NODE_ID=app2 PORT=8082 RAFT_BIND_ADDR=127.0.0.1:7002 RAFT_JOIN_ADDR=localhost:8081 exec ./main; }
 app3() { NODE_ID=app3 PORT=8083 RAFT_BIND_ADDR=127.0.0.1:7003 RAFT_JOIN_ADDR=localhost:8081 exec ./main; }
 app4() { NODE_ID=app4 PORT=8084 RAFT_BIND_ADDR=127.0.0.1:7004 RAFT_JOIN_ADDR=localhost:8081 exec ./main; }
-start() { "$1" >>"$WORK/$1.log" 2>&1 & PIDS+=($!); }
+start() { "$1" >>"$WORK/$1.log" 2>&1 9>&- & PIDS+=($!); }
 
 calls() {
     for port in 8081 8082 8083 8084; do

@@ -22,6 +22,13 @@ if docker compose version >/dev/null 2>&1; then COMPOSE=(docker compose)
 elif command -v docker-compose >/dev/null; then COMPOSE=(docker-compose)
 else skip 'there is neither docker compose nor docker-compose'; fi
 
+# One run at a time on a machine: the ports (and image names) are the contract's, not ours to choose.
+exec 9>"${TMPDIR:-/tmp}/kvorum-contract-ports.lock"
+if command -v flock >/dev/null && ! flock -n 9; then
+    say 'waiting for another run on this machine to end'
+    flock 9
+fi
+
 PROJECT=kvorum-test-$$
 compose() { "${COMPOSE[@]}" -p "$PROJECT" "$@"; }
 BASE=$(sed -n 's/^FROM \(.*\) AS build$/\1/p' Dockerfile)
