@@ -76,6 +76,7 @@ where
         violations.extend(trace.violations());
         trace.stop();
         cluster.scrap();
+        let _ = std::fs::remove_dir_all(&base);
         violations
     })
 }
