@@ -9,7 +9,13 @@ say() { printf '   contract: %s\n' "$*"; }
 WORK=$(mktemp -d)
 PIDS=()
 stop_all() {
-    for pid in "${PIDS[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    local pid children
+    for pid in "${PIDS[@]}"; do
+        # The node that `make run` started would outlive make.
+        children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null || true)
+        # shellcheck disable=SC2086  # a list of pids
+        kill -9 "$pid" $children 2>/dev/null || true
+    done
     for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
     PIDS=()
 }
