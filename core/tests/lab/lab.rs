@@ -3,20 +3,14 @@
 //! Rule: one queue ordered by time and then by order of insertion; a seed decides everything. Must
 //! never: use threads, the wall clock, or the order of a hash map.
 
-use crate::check::{Checks, Glance, Seen, View, Violation};
-use crate::disk::{Disk, Image};
-use crate::machine::{Machine, State};
+use crate::check::{Checks, Violation};
+use crate::disk::Image;
 use crate::net::Net;
-use crate::node::{Clock, Input, Node, nothing_seen};
-use crate::plan::{MAX_SLOTS, Plan};
-use crate::planted::Planted;
-use crate::rng::{Purpose, Rng, mix};
+use crate::node::{Input, Node};
+use crate::plan::Plan;
+use crate::rng::{Purpose, Rng};
 use crate::trace::Trace;
-use bytes::Bytes;
-use kvorum_core::raft::{
-    Entry, Envelope, Event, Index, LogRead, Membership, NodeId, Raft, ReadId, Restored,
-    SnapshotMeta, Term,
-};
+use kvorum_core::raft::{Entry, Envelope, Event, Index, LogRead, NodeId, ReadId, Term};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Steps after which a run is a storm.
@@ -100,7 +94,7 @@ pub struct Lab {
     pub admin: Rng,
     pub nemesis: Rng,
     pub trap: Rng,
-    identity: Rng,
+    pub identity: Rng,
     pub next_value: u64,
     pub next_read: u64,
     pub accepted: Vec<Accepted>,
@@ -173,82 +167,6 @@ impl Lab {
         };
         lab.populate();
         lab
-    }
-
-    fn populate(&mut self) {
-        let slots = (self.plan.voters + self.plan.spares).min(MAX_SLOTS);
-        for slot in 0..slots {
-            let node = self.fresh(slot, 0);
-            self.nodes.push(node);
-        }
-        let founders = if self.plan.grow { 1 } else { self.plan.voters };
-        let context = |slot: usize| Bytes::from(format!("m{slot}"));
-        let founding: Vec<NodeId> = self.nodes.iter().take(founders).map(|node| node.id).collect();
-        let mut membership = Restored::bootstrap(founding[0], context(0)).base.membership;
-        membership.voters.extend(&founding);
-        membership
-            .contexts
-            .extend(founding.iter().enumerate().map(|(slot, id)| (*id, context(slot))));
-        for slot in 0..founders {
-            self.found(slot, &membership);
-        }
-        self.checks.facts.membership = membership;
-    }
-
-    fn found(&mut self, slot: usize, membership: &Membership) {
-        let base = SnapshotMeta { membership: membership.clone(), ..SnapshotMeta::default() };
-        let node = &mut self.nodes[slot];
-        node.machine = Machine::starting(State { meta: base.clone(), ..State::default() });
-        node.disk = Disk::holding(Image { base, ..Image::default() });
-    }
-
-    /// A blank incarnation for `slot`.
-    pub fn fresh(&mut self, slot: usize, incarnation: u64) -> Node {
-        let seed = self.plan.seed;
-        let mut id = NodeId(self.identity.next());
-        // Ordinary ids like any other: the lowest, the highest, and small ones.
-        if incarnation == 0 && seed.is_multiple_of(2) {
-            id = NodeId(match (slot as u64 + seed / 2) % 7 {
-                0 => 0,
-                1 => u64::MAX,
-                n => n,
-            });
-        }
-        assert!(!self.directory.contains_key(&id), "an id is drawn once");
-        let name =
-            if incarnation == 0 { format!("n{slot}") } else { format!("n{slot}'{incarnation}") };
-        self.names.insert(id, name.clone());
-        self.directory.insert(id, slot);
-        let mut rng = Rng::stream(seed, Purpose::Node, slot as u64, incarnation);
-        let skew = self.plan.skew;
-        let clock = Clock {
-            offset: rng.pick(&[0, 1 << 20, 1 << 50, 1 << 62]),
-            rate: rng.between(1_000 - skew, 1_000 + skew),
-        };
-        Node {
-            slot,
-            id,
-            name,
-            life: 0,
-            incarnation,
-            raft: None,
-            disk: Disk::default(),
-            machine: Machine::default(),
-            clock,
-            glance: nothing_seen(id),
-            inbox: VecDeque::new(),
-            awake: false,
-            paused_until: 0,
-            armed: None,
-            disk_busy_until: 0,
-            receipt_at: 0,
-            syncing: 0,
-            disk_stalled: false,
-            machine_busy: false,
-            reads: BTreeMap::new(),
-            led_throughout: false,
-            rng,
-        }
     }
 
     /// Counts something interesting.
@@ -364,84 +282,6 @@ impl Lab {
         node.awake = true;
         let (life, delay) = (node.life, 1_000 * node.rng.between(1, 20));
         self.after(delay, Happening::Wake { slot, life });
-    }
-
-    /// Starts the node in `slot` from its disk.
-    pub fn bring_up(&mut self, slot: usize) -> Result<(), Violation> {
-        if self.nodes[slot].up() {
-            return Ok(());
-        }
-        let (seed, config, now) = (self.plan.seed, self.plan.config.clone(), self.now);
-        Planted::at_start(self, slot);
-        let node = &mut self.nodes[slot];
-        let applied = node.machine.state.meta.clone();
-        let image = node.disk.durable.recovered(&applied);
-        if image.base.last.index > applied.last.index {
-            let (base, applied) = (image.base.last, applied.last);
-            let what = format!(
-                "{}: the log begins after {base}, its state machine ends at {applied}",
-                node.name
-            );
-            return Err(broken("compaction", what));
-        }
-        node.life += 1;
-        node.disk = Disk::holding(image.clone());
-        let cached = node.rng.below(image.entries.len() + 1);
-        let mut restored = image.restored(applied.last.index, cached);
-        if self.plan.plants(Planted::MembershipForgotten) {
-            restored.memberships.pop();
-        }
-        let life_seed = mix(mix(seed, node.id.0), node.life);
-        let raft = Raft::restore(node.id, config, restored.clone(), life_seed, node.local(now))
-            .map_err(|corrupt| broken("restore", format!("{}: {}", node.name, corrupt.0)))?;
-        let glance = Glance::of(&raft);
-        node.raft = Some(raft);
-        node.glance = glance;
-        node.inbox.clear();
-        node.awake = false;
-        node.armed = None;
-        node.paused_until = 0;
-        node.machine_busy = false;
-        node.led_throughout = false;
-        self.trace.note(now, || {
-            format!(
-                "{} starts: last={} base={} applied={} vote={:?}",
-                self.nodes[slot].name, glance.last, glance.base, glance.applied, glance.vote
-            )
-        });
-        look!(self, slot, Seen::Restored { restored: &restored, glance })?;
-        self.rouse(slot);
-        Ok(())
-    }
-
-    /// Takes a node down; `kept` of its writes under way survive, and `state` picks the commit that
-    /// its state machine comes back with.
-    pub fn take_down(&mut self, slot: usize, kept: usize, state: usize) -> Result<(), Violation> {
-        if !self.nodes[slot].up() {
-            return Ok(());
-        }
-        self.trace.note(self.now, || {
-            format!(
-                "{} ⚡ down, {kept} of {} writes kept",
-                self.nodes[slot].name,
-                self.nodes[slot].disk.queue.len()
-            )
-        });
-        if kept < self.nodes[slot].disk.queue.len() {
-            self.cover("crash that lost writes");
-        }
-        let node = &mut self.nodes[slot];
-        node.raft = None;
-        node.life += 1;
-        node.glance = nothing_seen(node.id);
-        node.inbox.clear();
-        node.reads.clear();
-        node.disk.crash(kept);
-        node.disk_busy_until = 0;
-        node.receipt_at = 0;
-        node.syncing = 0;
-        node.machine.crash(state);
-        look!(self, slot, Seen::Down)
     }
 
     /// A name for a new read.

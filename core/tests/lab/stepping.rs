@@ -4,16 +4,14 @@
 //! never: let a gated message out before its write is durable (unless a planted bug says so).
 
 use crate::check::{Glance, Polled, Seen, View, Violation};
-use crate::lab::{Accepted, Happening, Lab, broken, look};
+use crate::lab::{Happening, Lab, broken, look};
 use crate::machine::Job;
 use crate::nemesis::Moment;
-use crate::node::{Input, Wish};
+use crate::node::Input;
 use crate::planted::Planted;
 use crate::trace;
-use bytes::Bytes;
 use kvorum_core::raft::{
-    Entry, Envelope, Event, Index, Instant, LogRead, Message, NodeId, Output, Payload, Raft,
-    ReadId, ReadReady, Refused, SnapshotEvent, Term, Write,
+    Envelope, Event, Instant, Message, NodeId, Output, Raft, ReadReady, SnapshotEvent, Term,
 };
 use std::collections::BTreeMap;
 
@@ -25,7 +23,7 @@ struct Round {
 }
 
 impl Lab {
-    fn raft(&mut self, slot: usize) -> &mut Raft {
+    pub fn raft(&mut self, slot: usize) -> &mut Raft {
         self.nodes[slot].raft.as_mut().expect("only a node that is up runs")
     }
 
@@ -115,94 +113,6 @@ impl Lab {
         if after.commit > before.commit && after.leads() {
             self.cover("entry committed");
             self.moment(slot, Moment::Committed);
-        }
-        Ok(())
-    }
-
-    fn propose(
-        &mut self,
-        slot: usize,
-        now: Instant,
-        commands: Vec<Bytes>,
-    ) -> Result<(), Violation> {
-        let (before, late) = (self.nodes[slot].glance, self.healed_at.is_some());
-        let result = self.raft(slot).propose(now, commands.clone());
-        let name = &self.nodes[slot].name;
-        match result {
-            Ok(range) => {
-                let first = before.last.index.next();
-                let last = Index(before.last.index.0 + commands.len() as u64);
-                if !before.leads() || *range.start() != first || *range.end() != last {
-                    return Err(broken(
-                        "requests",
-                        format!("{name} takes a proposal at {range:?} after {}", before.last),
-                    ));
-                }
-                for (i, command) in commands.iter().enumerate() {
-                    let digest = crate::machine::payload_digest(&Payload::Command(command.clone()));
-                    let index = Index(first.0 + i as u64);
-                    self.accepted.push(Accepted { index, term: before.term(), digest, late });
-                }
-                self.cover("proposal accepted");
-                self.moment(slot, Moment::Proposed);
-                Ok(())
-            }
-            Err(Refused::NotLeader { .. }) if before.leads() => {
-                Err(broken("requests", format!("{name} leads and refuses as if it did not")))
-            }
-            Err(Refused::NotLeader { .. } | Refused::Overloaded | Refused::Transferring) => {
-                self.cover("proposal refused");
-                Ok(())
-            }
-            Err(other) => Err(broken("requests", format!("{name} refuses a proposal: {other:?}"))),
-        }
-    }
-
-    fn ask(&mut self, slot: usize, now: Instant, id: ReadId) -> Result<(), Violation> {
-        if self.plan.plants(Planted::StaleRead) {
-            let index = self.nodes[slot].glance.commit;
-            look!(self, slot, Seen::ReadAsked { id })?;
-            return look!(
-                self,
-                slot,
-                Seen::ReadAnswered { ready: &ReadReady { id, result: Ok(index) } }
-            );
-        }
-        match self.raft(slot).read(now, id) {
-            Ok(()) => {
-                self.nodes[slot].reads.insert(id, now);
-                look!(self, slot, Seen::ReadAsked { id })
-            }
-            Err(Refused::NotLeader { leader: None } | Refused::Overloaded) => {
-                self.cover("read refused");
-                Ok(())
-            }
-            Err(other) => Err(broken(
-                "requests",
-                format!("{} refuses a read: {other:?}", self.nodes[slot].name),
-            )),
-        }
-    }
-
-    fn change(&mut self, slot: usize, now: Instant, wish: &Wish) -> Result<(), Violation> {
-        let glance = self.nodes[slot].glance;
-        // After the heal, who is left out is decided: no more changes of quorums.
-        if self.healed_at.is_some() || !self.is_wise(slot, &wish.change) {
-            return Ok(());
-        }
-        let base =
-            if wish.stale { glance.membership_index.next() } else { glance.membership_index };
-        match self.raft(slot).change_membership(now, base, wish.change.clone()) {
-            Ok(entry) => {
-                if wish.stale || !glance.leads() || entry.index <= glance.last.index {
-                    let what =
-                        format!("{} takes a change as {entry}: {wish:?}", self.nodes[slot].name);
-                    return Err(broken("requests", what));
-                }
-                self.cover("membership change accepted");
-                self.moment(slot, Moment::Reconfigured);
-            }
-            Err(_) => self.cover("membership change refused"),
         }
         Ok(())
     }
@@ -320,100 +230,7 @@ impl Lab {
         Ok(())
     }
 
-    fn write(&mut self, slot: usize, write: Write) -> Result<(), Violation> {
-        if write.truncate_from.is_some() {
-            self.cover("log truncated");
-            self.moment(slot, Moment::Truncated);
-        }
-        if write
-            .append
-            .iter()
-            .any(|entry| matches!(&entry.payload, Payload::Membership(m) if m.is_joint()))
-        {
-            self.cover("joint configuration");
-        }
-        if write.append.iter().any(|entry| self.promotes(slot, entry)) {
-            self.cover("learner promoted");
-        }
-        if write.base.is_some() {
-            self.cover("log compacted");
-        }
-        if self.plan.plants(Planted::SentBeforeDurable) {
-            for envelope in write.clone().durable().messages {
-                self.leave(slot, envelope)?;
-            }
-        }
-        if self.plan.plants(Planted::LyingDisk) {
-            let durable = write.clone().durable();
-            for envelope in durable.messages {
-                self.leave(slot, envelope)?;
-            }
-            self.give(slot, Input::Event(Event::Written(durable.written)));
-        }
-        self.sync(slot);
-        Ok(())
-    }
-
-    /// Begins a sync of what is submitted, or of its first write alone.
-    fn sync(&mut self, slot: usize) {
-        let (now, calm) = (self.now, self.net.calm);
-        let node = &mut self.nodes[slot];
-        if node.syncing > 0 || node.disk.queue.is_empty() || node.disk_stalled {
-            return;
-        }
-        let all = calm || node.rng.chance(700);
-        node.syncing = if all { node.disk.queue.len() } else { 1 };
-        let mut took = self.plan.takes(calm, &mut node.rng, self.plan.sync_us);
-        if !calm {
-            took += node.disk_busy_until.saturating_sub(now);
-            took += if node.rng.chance(self.plan.stalls) { self.plan.stall } else { 0 };
-        }
-        let life = node.life;
-        self.after(took, Happening::Synced { slot, life });
-    }
-
-    /// Whether `entry` makes a voter of somebody who was a learner in the configuration before.
-    fn promotes(&self, slot: usize, entry: &Entry) -> bool {
-        let Payload::Membership(next) = &entry.payload else { return false };
-        let log = &self.nodes[slot].disk.shadow;
-        let before = log.memberships().take_while(|(index, _)| *index < entry.id.index).last();
-        before.is_some_and(|(_, now)| now.learners.iter().any(|id| next.voters.contains(id)))
-    }
-
-    /// A sync is over: what waited for its writes may leave.
-    pub fn synced(&mut self, slot: usize) -> Result<(), Violation> {
-        if self.nodes[slot].disk_stalled {
-            return Ok(());
-        }
-        for _ in 0..std::mem::take(&mut self.nodes[slot].syncing) {
-            self.confirm(slot)?;
-        }
-        self.sync(slot);
-        Ok(())
-    }
-
-    fn confirm(&mut self, slot: usize) -> Result<(), Violation> {
-        let Some(write) = self.nodes[slot].disk.complete() else { return Ok(()) };
-        look!(self, slot, Seen::Durable)?;
-        if self.plan.plants(Planted::LyingDisk) {
-            return Ok(());
-        }
-        let durable = write.durable();
-        if !self.plan.plants(Planted::SentBeforeDurable) {
-            for envelope in durable.messages {
-                self.leave(slot, envelope)?;
-            }
-        }
-        let (now, calm) = (self.now, self.net.calm);
-        let node = &mut self.nodes[slot];
-        let delay = self.plan.takes(calm, &mut node.rng, self.plan.receipt_us);
-        node.receipt_at = node.receipt_at.max(now + delay);
-        let (life, at) = (node.life, node.receipt_at);
-        self.at(at, Happening::Tell { slot, life, event: Event::Written(durable.written) });
-        Ok(())
-    }
-
-    fn leave(&mut self, slot: usize, envelope: Envelope) -> Result<(), Violation> {
+    pub fn leave(&mut self, slot: usize, envelope: Envelope) -> Result<(), Violation> {
         look!(self, slot, Seen::Leaves { envelope: &envelope })?;
         let to = self.directory.get(&envelope.to).copied();
         self.trace.note(self.now, || {
@@ -462,36 +279,6 @@ impl Lab {
             return;
         }
         self.give(slot, Input::Event(Event::Received(envelope)));
-    }
-
-    fn read_log(&mut self, slot: usize, request: LogRead) -> Result<(), Violation> {
-        if request.range.start >= request.range.end {
-            return Err(broken(
-                "requests",
-                format!("{} reads an empty range", self.nodes[slot].name),
-            ));
-        }
-        self.cover("cold log read");
-        let (short, calm) = (self.plan.short_reads, self.net.calm);
-        let node = &mut self.nodes[slot];
-        // The answer may be as old as the question, or as new as the reply.
-        let at_once = node.rng.chance(500);
-        let entries = at_once.then(|| {
-            node.disk.read(request.range.start, request.range.end, request.max_bytes, short)
-        });
-        let (life, delay) = (node.life, self.plan.takes(calm, &mut node.rng, self.plan.sync_us));
-        self.after(delay, Happening::LogRead { slot, life, request, entries });
-        Ok(())
-    }
-
-    /// A cold read is answered.
-    pub fn log_read(&mut self, slot: usize, request: LogRead, entries: Option<Vec<Entry>>) {
-        let short = self.plan.short_reads;
-        let disk = &self.nodes[slot].disk;
-        let entries = entries.unwrap_or_else(|| {
-            disk.read(request.range.start, request.range.end, request.max_bytes, short)
-        });
-        self.give(slot, Input::Event(Event::LogRead { request, entries }));
     }
 
     /// The state machine tells its node something.

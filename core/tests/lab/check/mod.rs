@@ -10,7 +10,6 @@ pub mod durable;
 pub mod election;
 pub mod facts;
 pub mod gate;
-pub mod liveness;
 pub mod matching;
 pub mod membership;
 pub mod mirror;

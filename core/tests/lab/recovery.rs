@@ -4,7 +4,7 @@
 //! whole, every member has applied it, agrees on leader and state, serves a linearizable read, and
 //! every learner that lives has become a voter. Must never: wait for a part that stays broken.
 
-use super::Violation;
+use crate::check::Violation;
 use crate::lab::{Happening, Lab, broken};
 use crate::plan::Heal;
 use kvorum_core::raft::{Index, NodeId};
