@@ -29,7 +29,7 @@ NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run run-command test fmt lint docs unit sim process contract docker-test docker docker-down bench clean
+.PHONY: help build run run-command test fmt lint docs unit golden sim process contract docker-test docker docker-down bench clean
 
 help:
 	@echo 'make build    build the release binary and leave it at ./main'
@@ -69,6 +69,10 @@ docs:
 unit:
 	@echo '== unit, property and golden tests'
 	@$(CARGO) test --locked --workspace --exclude kvorum
+
+# Writes the outputs of the golden scripts anew; the difference is to be read.
+golden:
+	@UPDATE_GOLDEN=1 $(CARGO) test --locked -p kvorum-core --test golden every_scenario
 
 sim:
 	@echo '== simulation'

@@ -1,6 +1,6 @@
 //! What one node of a script has on its disk, and its state machine: a list of commands.
 
-use bytes::Bytes;
+use crate::notation::{Words, entries, entry_id, node_id, number};
 use kvorum_core::raft::*;
 
 /// A disk. The state machine is its own checkpoint: whatever is applied is durable.
@@ -15,6 +15,28 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// What `disk n1 term=2 vote=n2 base=1@1 log=2@1,3@2=x applied=1` says.
+    pub fn set(&mut self, words: &Words) {
+        for (&option, &value) in &words.options {
+            match option {
+                "term" => self.vote.term = Term(number(value)),
+                "vote" => self.vote.voted_for = Some(node_id(value)),
+                "base" => {
+                    self.base.last = entry_id(value);
+                    self.applied = self.base.clone();
+                }
+                "log" => self.log = entries(value),
+                "state" => self.state = value.split(',').map(str::to_string).collect(),
+                "applied" => {}
+                _ => panic!("unknown option {option}"),
+            }
+        }
+        let applied = Index(words.number("applied").unwrap_or(0));
+        for entry in self.log.clone().iter().take_while(|entry| entry.index() <= applied) {
+            self.apply(entry);
+        }
+    }
+
     /// Recovery's order: vote, truncation, entries, base.
     pub fn write(&mut self, write: &Write) {
         if let Some(vote) = write.vote {
@@ -56,10 +78,20 @@ impl Disk {
         self.state.join(" ").into_bytes()
     }
 
-    pub fn install(&mut self, meta: SnapshotMeta) {
+    /// False, changing nothing, when what is staged does not verify.
+    pub fn install(&mut self, meta: SnapshotMeta) -> bool {
         let text = String::from_utf8(std::mem::take(&mut self.staged)).unwrap();
-        self.state = text.split_whitespace().map(str::to_string).collect();
-        self.applied = meta;
+        let verified = !text.contains('?');
+        if verified {
+            self.state = text.split_whitespace().map(str::to_string).collect();
+            self.applied = meta;
+        }
+        verified
+    }
+
+    /// What does not outlive the process is gone.
+    pub fn crash(&mut self) {
+        self.staged.clear();
     }
 
     pub fn read(&self, read: &LogRead) -> Vec<Entry> {
@@ -95,46 +127,5 @@ impl Disk {
             memberships: memberships.collect(),
             applied: applied.index,
         }
-    }
-}
-
-/// `3@2=x` is a command, `3@2=:n1:n2` a configuration of these voters, `3@2` a no-op.
-pub fn entry(text: &str) -> Entry {
-    let (id, command) = text.split_once('=').map_or((text, None), |(id, c)| (id, Some(c)));
-    let payload = match command {
-        Some(members) if members.starts_with(':') => {
-            let ids: Vec<NodeId> = members[1..].split(':').map(node_id).collect();
-            Payload::Membership(membership(&ids, &[]))
-        }
-        Some(command) => Payload::Command(Bytes::copy_from_slice(command.as_bytes())),
-        None => Payload::Noop,
-    };
-    Entry { id: entry_id(id), payload }
-}
-
-/// `index@term`.
-pub fn entry_id(text: &str) -> EntryId {
-    let (index, term) = text.split_once('@').expect("index@term");
-    EntryId { index: Index(number(index)), term: Term(number(term)) }
-}
-
-pub fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("`{text}` is not a number"))
-}
-
-pub fn node_id(text: &str) -> NodeId {
-    NodeId(number(text.strip_prefix('n').expect("nodes are n1, n2, …")))
-}
-
-pub fn context(id: NodeId) -> Bytes {
-    Bytes::from(format!("{id}:7000"))
-}
-
-pub fn membership(voters: &[NodeId], learners: &[NodeId]) -> Membership {
-    Membership {
-        voters: voters.iter().copied().collect(),
-        learners: learners.iter().copied().collect(),
-        contexts: voters.iter().chain(learners).map(|&id| (id, context(id))).collect(),
-        ..Membership::default()
     }
 }
