@@ -235,14 +235,7 @@ fn a_restored_store_answers_as_the_one_it_came_from() {
     let tables = example();
     let restored = restore([&stream(&tables)[..]]).unwrap();
     for revision in 0..=4 {
-        let query = Query {
-            range: KeyRange::all(),
-            revision,
-            limit: 0,
-            descending: false,
-            keys_only: false,
-            count_only: false,
-        };
+        let query = Query { revision, ..Query::of(KeyRange::all()) };
         assert_eq!(kv::query(&tables, &query), kv::query(&restored, &query));
     }
     let mut rows = 0;

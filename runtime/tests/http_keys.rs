@@ -8,14 +8,7 @@ use kvorum_core::kv::{KeyRange, Query};
 
 /// The bytes under `key` in the node's store.
 fn stored(node: &Node, key: &[u8]) -> Option<Vec<u8>> {
-    let query = Query {
-        range: KeyRange::One(key.to_vec().into()),
-        revision: 0,
-        limit: 1,
-        descending: false,
-        keys_only: false,
-        count_only: false,
-    };
+    let query = Query::of(KeyRange::One(key.to_vec().into()));
     let store = node.store.lock().unwrap();
     let reply = kvorum_core::kv::query(&store.tables, &query).unwrap().unwrap();
     reply.items.first().map(|item| item.value.to_vec())

@@ -99,12 +99,33 @@ pub struct Query {
     pub revision: u64,
     /// At most so many; 0: all (callers bound it).
     pub limit: u64,
+    /// Keys and values of at most so many bytes together, but at least one; 0: unbounded.
+    pub max_bytes: u64,
     /// From the largest key.
     pub descending: bool,
     /// Leave the values out.
     pub keys_only: bool,
     /// Only the count.
     pub count_only: bool,
+    /// Count the whole range, also beyond what the bounds let through. Costs a visit of every key.
+    pub count: bool,
+}
+
+impl Query {
+    /// Every key of `range` with its value, now, in order.
+    #[must_use]
+    pub fn of(range: KeyRange) -> Query {
+        Query {
+            range,
+            revision: 0,
+            limit: 0,
+            max_bytes: 0,
+            descending: false,
+            keys_only: false,
+            count_only: false,
+            count: false,
+        }
+    }
 }
 
 /// Keys named by one key or by bounds.

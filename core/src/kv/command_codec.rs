@@ -173,15 +173,18 @@ pub(super) fn get_kind(input: &mut Bytes) -> Result<Kind, Malformed> {
 const QUERY_DESCENDING: u8 = 0x01;
 const QUERY_KEYS_ONLY: u8 = 0x02;
 const QUERY_COUNT_ONLY: u8 = 0x04;
+const QUERY_COUNT: u8 = 0x08;
 
 fn put_query(out: &mut BytesMut, query: &Query) {
     put_range(out, &query.range);
     put_u64(out, query.revision);
     put_u64(out, query.limit);
+    put_u64(out, query.max_bytes);
     let flags = [
         (query.descending, QUERY_DESCENDING),
         (query.keys_only, QUERY_KEYS_ONLY),
         (query.count_only, QUERY_COUNT_ONLY),
+        (query.count, QUERY_COUNT),
     ];
     out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
 }
@@ -190,17 +193,21 @@ fn get_query(input: &mut Bytes) -> Result<Query, Malformed> {
     let range = get_range(input)?;
     let revision = get_u64(input, "revision")?;
     let limit = get_u64(input, "limit")?;
+    let max_bytes = get_u64(input, "byte limit")?;
     let flags = get_u8(input, "query flags")?;
-    if flags & !(QUERY_DESCENDING | QUERY_KEYS_ONLY | QUERY_COUNT_ONLY) != 0 {
+    let known = QUERY_DESCENDING | QUERY_KEYS_ONLY | QUERY_COUNT_ONLY | QUERY_COUNT;
+    if flags & !known != 0 {
         return Err(Malformed("query flags"));
     }
     Ok(Query {
         range,
         revision,
         limit,
+        max_bytes,
         descending: flags & QUERY_DESCENDING != 0,
         keys_only: flags & QUERY_KEYS_ONLY != 0,
         count_only: flags & QUERY_COUNT_ONLY != 0,
+        count: flags & QUERY_COUNT != 0,
     })
 }
 

@@ -43,15 +43,16 @@ pub(super) fn answer(
         }
         (KeyRange::Between { start, end }, None) => {
             each(tables, start, end.as_deref(), order(query), &mut |key, version| {
-                found.add(version, || Bytes::copy_from_slice(key));
-                true
+                found.add(version, || Bytes::copy_from_slice(key))
             })?;
         }
         (KeyRange::Between { start, end }, Some(revision)) => {
             let mut versions =
                 merge::AsOf::new(tables, start, end.as_deref(), order(query), revision);
             while let Some((key, version)) = versions.next()? {
-                found.add(version, || key);
+                if !found.add(version, || key) {
+                    break;
+                }
             }
         }
     }
@@ -110,29 +111,45 @@ fn order(query: &Query) -> Order {
     if query.descending { Order::Descending } else { Order::Ascending }
 }
 
-/// What a query has found so far: the items it may keep, and the count of all.
+/// What a query has found so far: the items it may keep, and the count of what it has seen.
 struct Found<'a> {
     query: &'a Query,
     items: Vec<KeyValue>,
     count: u64,
+    bytes: u64,
+    full: bool,
 }
 
 impl<'a> Found<'a> {
     fn new(query: &'a Query) -> Found<'a> {
-        Found { query, items: Vec::new(), count: 0 }
+        Found { query, items: Vec::new(), count: 0, bytes: 0, full: false }
     }
 
-    /// The key is only made when it is kept.
-    fn add(&mut self, version: Version, key: impl FnOnce() -> Bytes) {
+    /// Takes a version in; `false` when nothing further can matter. The key is only made when it is
+    /// kept.
+    fn add(&mut self, version: Version, key: impl FnOnce() -> Bytes) -> bool {
         self.count += 1;
-        let wanted = self.query.limit == 0 || self.count <= self.query.limit;
-        if wanted && !self.query.count_only {
-            self.items.push(version.into_key_value(key(), !self.query.keys_only));
+        if self.query.count_only {
+            return true;
         }
+        self.full |= self.query.limit != 0 && self.items.len() as u64 == self.query.limit;
+        if !self.full {
+            let item = version.into_key_value(key(), !self.query.keys_only);
+            self.bytes += (item.key.len() + item.value.len()) as u64;
+            let first = self.items.is_empty();
+            self.full = !first && self.query.max_bytes != 0 && self.bytes > self.query.max_bytes;
+            if !self.full {
+                self.items.push(item);
+            }
+        }
+        // Past the bounds, one key more says that there is more.
+        !self.full || self.query.count
     }
 
     fn reply(self, revision: u64) -> QueryReply {
-        let more = !self.query.count_only && self.count > self.items.len() as u64;
-        QueryReply { revision, items: self.items, count: self.count, more }
+        let kept = self.items.len() as u64;
+        let more = !self.query.count_only && self.count > kept;
+        let count = if self.query.count_only || self.query.count { self.count } else { kept };
+        QueryReply { revision, items: self.items, count, more }
     }
 }

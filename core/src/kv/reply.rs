@@ -59,9 +59,9 @@ pub struct QueryReply {
     pub revision: u64,
     /// The keys, at most `limit`.
     pub items: Vec<KeyValue>,
-    /// How many keys the range holds in all.
+    /// How many keys the range holds in all if the query counts, else how many are here.
     pub count: u64,
-    /// Whether `limit` cut the list.
+    /// Whether a bound cut the list.
     pub more: bool,
 }
 

@@ -387,3 +387,34 @@ fn a_change_names_who_made_it_and_what_was_before() {
     let rest = kv::changes(&store.0, (last.revision, last.sub + 1), 2).unwrap().unwrap();
     assert_eq!([first, rest].concat(), kv::changes(&store.0, (0, 0), 9).unwrap().unwrap());
 }
+
+#[test]
+fn without_counting_a_scan_ends_one_key_after_its_bound() {
+    let mut store = Store::default();
+    for key in ["a", "b", "c", "d"] {
+        store.put(key, "1234");
+    }
+    for revision in [0, 4] {
+        let scan = |limit, max_bytes| Query {
+            limit,
+            max_bytes,
+            count: false,
+            ..ask(KeyRange::all(), revision)
+        };
+        let all = if revision == 0 { 4 } else { 3 };
+        // (limit, byte limit) → (items, more)
+        for (limit, max_bytes, items, more) in [
+            (2, 0, 2, true),
+            (all, 0, all, false),
+            (0, 1, 1, true),
+            (0, 10, 2, true),
+            (0, 14, 2, true),
+            (1, 14, 1, true),
+            (0, 5 * all, all, false),
+        ] {
+            let reply = store.ask(&scan(limit, max_bytes)).unwrap();
+            let found = (reply.items.len() as u64, reply.count, reply.more);
+            assert_eq!(found, (items, items, more), "{revision} {limit} {max_bytes}");
+        }
+    }
+}

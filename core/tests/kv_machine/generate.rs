@@ -72,9 +72,11 @@ pub fn query(g: &mut Gen) -> Query {
         range: range(g),
         revision: if one_in(g, 2) { 0 } else { below(g, 40) },
         limit: if one_in(g, 2) { 0 } else { below(g, 5) },
+        max_bytes: 0,
         descending: one_in(g, 3),
         keys_only: one_in(g, 4),
         count_only: one_in(g, 6),
+        count: true,
     }
 }
 

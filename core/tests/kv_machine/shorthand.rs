@@ -35,7 +35,7 @@ pub fn range(range: KeyRange) -> Op {
 }
 
 pub fn ask(range: KeyRange, revision: u64) -> Query {
-    Query { range, revision, limit: 0, descending: false, keys_only: false, count_only: false }
+    Query { revision, count: true, ..Query::of(range) }
 }
 
 pub fn guard(key: &str, compare: Compare, target: Target) -> Guard {

@@ -56,14 +56,8 @@ impl<W: World> Api<W> {
         let consistency = consistency(&params)?;
         promises_kept(&head.headers, &PROMISES)?;
         let conditions = Conditions::parse(&head.headers, false)?;
-        let query = Query {
-            range: KeyRange::One(key.clone()),
-            revision: params.number("at")?.unwrap_or(0),
-            limit: 1,
-            descending: false,
-            keys_only: false,
-            count_only: false,
-        };
+        let revision = params.number("at")?.unwrap_or(0);
+        let query = Query { revision, ..Query::of(KeyRange::One(key.clone())) };
         let deadline = self.deadline(self.timeout(&params)?);
         let answer = self.query(query, consistency, deadline).await?;
         let mut headers = stamps(answer.applied, answer.revision);

@@ -243,12 +243,5 @@ fn guarded(keys: &[Bytes], conditions: &Conditions) -> Txn {
 }
 
 fn look(key: &Bytes, keys_only: bool) -> Op {
-    Op::Range(Query {
-        range: KeyRange::One(key.clone()),
-        revision: 0,
-        limit: 1,
-        descending: false,
-        keys_only,
-        count_only: false,
-    })
+    Op::Range(Query { keys_only, ..Query::of(KeyRange::One(key.clone())) })
 }
