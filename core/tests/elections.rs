@@ -50,7 +50,7 @@ impl Cluster {
                 }
                 if let Some(last) = output.committed.last().map(Entry::index) {
                     self.applied.entry(id).or_default().extend(output.committed);
-                    node.handle(self.now, Event::Applied(last));
+                    node.handle(self.now, Event::Applied { index: last, digests: Vec::new() });
                 }
             }
             if quiet && network.is_empty() {

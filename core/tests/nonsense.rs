@@ -195,7 +195,7 @@ impl Bench {
         if let Some(last) = output.committed.last() {
             assert_eq!(output.committed[0].index(), self.applied.index.next(), "in order");
             self.applied = last.id;
-            self.raft.handle(self.now, Event::Applied(last.index()));
+            self.raft.handle(self.now, Event::Applied { index: last.index(), digests: Vec::new() });
         }
         for request in output.log_reads {
             // What was ever asked for and is gone: an empty answer, except for committed entries,
@@ -212,7 +212,7 @@ impl Bench {
         self.answered += again.reads.len() as u64;
         if let Some(last) = again.committed.last() {
             self.applied = last.id;
-            self.raft.handle(self.now, Event::Applied(last.index()));
+            self.raft.handle(self.now, Event::Applied { index: last.index(), digests: Vec::new() });
         }
     }
 

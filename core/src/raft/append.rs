@@ -133,7 +133,8 @@ impl Raft {
         } else {
             self.ignore(Ignored::Nonsense);
         }
-        self.send(leader, Message::HeartbeatReply { sequence: self.sequence_seen });
+        let (sequence, state) = (self.sequence_seen, self.state_report());
+        self.send(leader, Message::HeartbeatReply { sequence, state });
     }
 
     fn follow_commit(&mut self, commit: Index) {

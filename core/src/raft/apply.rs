@@ -52,12 +52,14 @@ impl Apply {
 
 impl Raft {
     /// The state machine has applied everything up to `index`.
-    pub(super) fn applied(&mut self, index: Index) {
+    pub(super) fn applied(&mut self, index: Index, digests: &[u64]) {
         let apply = &mut self.apply;
         if index <= apply.applied {
             return;
         }
         assert!(index <= apply.handed, "only what was handed out can be applied");
+        let news = index.distance(apply.applied);
+        assert!(digests.len() as u64 <= news, "a digest belongs to an entry just applied");
         apply.applied = index;
         while let Some(&(last, bytes)) = apply.batches.front() {
             if last > index {
@@ -66,6 +68,7 @@ impl Raft {
             apply.batches.pop_front();
             apply.bytes -= bytes;
         }
+        self.digests_applied(index, digests);
     }
 
     /// The next entries to apply.
@@ -157,6 +160,7 @@ impl Raft {
 
     /// A snapshot up to `index` has replaced the state.
     pub(super) fn state_replaced(&mut self, index: Index) {
+        self.digests.replaced(index);
         self.apply = Apply { fetching: self.apply.fetching, ..Apply::new(index) };
     }
 }

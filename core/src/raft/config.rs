@@ -42,6 +42,9 @@ pub struct Config {
     pub compact_after_bytes: u64,
     /// Entries kept behind the durable state for followers that lag a little. Default 10,000.
     pub keep_entries: u64,
+    /// Digests of the own state kept for comparison with other nodes. Default 4,096: more than are
+    /// applied between a heartbeat's question and its arrival.
+    pub max_digests: usize,
     /// A learner is promoted to voter by the leader when it has caught up (§4.2.1).
     pub promote_learners: bool,
 }
@@ -64,6 +67,7 @@ impl Default for Config {
             snapshot_chunk_bytes: MIB,
             compact_after_bytes: 64 * MIB,
             keep_entries: 10_000,
+            max_digests: 4096,
             promote_learners: true,
         }
     }

@@ -21,8 +21,14 @@ pub enum Event {
     Deadline,
     /// A write is on the disk. Unforgeable: only `Write::durable` makes one.
     Written(Written),
-    /// The state machine has applied everything up to here.
-    Applied(Index),
+    /// The state machine has applied everything up to `index`.
+    Applied {
+        /// The last entry applied.
+        index: Index,
+        /// Digest of the whole state after each of the latest entries, the last one's last: one
+        /// per newly applied entry. None at all if the state machine has no digest.
+        digests: Vec<u64>,
+    },
     /// The answer to one `Output::log_reads`.
     LogRead {
         /// The request, given back.

@@ -21,6 +21,7 @@ impl Raft {
         self.check_role();
         let bound = self.config.max_pending_reads;
         assert!(self.forwarded.count() <= bound, "bounded: reads on their way to the leader");
+        assert!(self.digests.held() <= self.config.max_digests, "bounded: digests of the state");
     }
 
     fn check_log(&self) {

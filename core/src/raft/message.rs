@@ -69,11 +69,17 @@ pub enum Message {
         commit: Index,
         /// The leader's read sequence number.
         sequence: u64,
+        /// Report the digest of the state after this entry.
+        compare: Option<Index>,
+        /// What a majority of the voters' states is; whoever differs halts.
+        proven: Option<StateDigest>,
     },
     /// Answer to `Heartbeat`.
     HeartbeatReply {
         /// The highest read sequence number seen in this term.
         sequence: u64,
+        /// The digest that was asked for, once the state has come so far.
+        state: Option<StateReport>,
     },
     /// One chunk of a snapshot's byte stream (§7).
     InstallSnapshot {
@@ -113,6 +119,25 @@ pub enum Message {
         /// The confirmed index; `None` when this node cannot confirm one.
         index: Option<Index>,
     },
+}
+
+/// The state of a majority after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateDigest {
+    /// The entry.
+    pub index: Index,
+    /// Digest of the whole state right after it.
+    pub digest: u64,
+}
+
+/// One node's state after an entry that it has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateReport {
+    /// The entry.
+    pub index: Index,
+    /// Digest of the whole state right after it; `None` when that is no longer (or was never)
+    /// known here: after a restart, an installed snapshot, or too many entries since.
+    pub digest: Option<u64>,
 }
 
 /// What a follower answers to an append.

@@ -2,6 +2,7 @@
 //!
 //! See `raft.rs` for the surface and the loop a runtime runs.
 
+mod agreement;
 mod append;
 mod apply;
 mod check_quorum;
@@ -40,7 +41,7 @@ pub use self::{
     config::Config,
     event::{Event, SnapshotEvent},
     membership::Change,
-    message::{AppendOutcome, Envelope, Message},
+    message::{AppendOutcome, Envelope, Message, StateDigest, StateReport},
     output::{
         Changed, Durable, LogRead, LogReader, Output, ReadReady, RoleName, SnapshotRequest, Write,
         Written,

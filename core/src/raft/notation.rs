@@ -5,7 +5,7 @@
 //! `n1 → n2 term 3: append after 4@2: 5@3 6@3, commit 4`. Must never: be parsed by the product.
 
 use super::{
-    message::{AppendOutcome, Envelope, Message},
+    message::{AppendOutcome, Envelope, Message, StateDigest, StateReport},
     output::Write,
     raft::Raft,
     refused::Evidence,
@@ -105,13 +105,29 @@ impl Display for Message {
                 }
                 reads(f, *sequence)
             }
-            Message::Heartbeat { commit, sequence } => {
+            Message::Heartbeat { commit, sequence, compare, proven } => {
                 write!(f, "heartbeat, commit {commit}")?;
-                reads(f, *sequence)
+                reads(f, *sequence)?;
+                if let Some(index) = compare {
+                    write!(f, ", state at {index}?")?;
+                }
+                if let Some(StateDigest { index, digest }) = proven {
+                    write!(f, ", state at {index} is {digest:x}")?;
+                }
+                Ok(())
             }
-            Message::HeartbeatReply { sequence } => {
+            Message::HeartbeatReply { sequence, state } => {
                 f.write_str("heard")?;
-                reads(f, *sequence)
+                reads(f, *sequence)?;
+                match state {
+                    Some(StateReport { index, digest: Some(digest) }) => {
+                        write!(f, ", state at {index} is {digest:x}")
+                    }
+                    Some(StateReport { index, digest: None }) => {
+                        write!(f, ", state at {index} unknown")
+                    }
+                    None => Ok(()),
+                }
             }
             Message::InstallSnapshot { meta, offset, data, last, sequence } => {
                 let end = offset.saturating_add(data.len() as u64);
@@ -172,6 +188,9 @@ impl Display for Evidence {
             }
             Evidence::CommittedConflict { ours, theirs, leader } => {
                 write!(f, "{leader} has {theirs} where {ours} is committed")
+            }
+            Evidence::StateDiverged { index, ours, proven } => {
+                write!(f, "state after {index} is {ours:x} where a majority has {proven:x}")
             }
         }
     }

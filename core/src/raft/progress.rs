@@ -15,6 +15,7 @@
 
 use super::{
     inflight::Inflight,
+    message::StateReport,
     types::{Entry, Index, Instant, SnapshotMeta},
 };
 use alloc::collections::VecDeque;
@@ -39,6 +40,8 @@ pub struct Peer {
     pub fetching: bool,
     /// How a learner catches up.
     pub catch_up: CatchUp,
+    /// What it last said about its state.
+    pub report: Option<StateReport>,
 }
 
 /// How a peer is being replicated to.
@@ -124,6 +127,7 @@ impl Peer {
                 since: now,
                 done: false,
             },
+            report: None,
         }
     }
 

@@ -19,6 +19,7 @@
 //! vote of a node in every read quorum, and that node answers no older term after voting.
 
 use super::{
+    agreement::Digests,
     apply::Apply,
     log::Log,
     read::Forwarded,
@@ -65,6 +66,8 @@ pub struct Raft {
     pub(super) forwarded: Forwarded,
     pub(super) incoming: Option<Incoming>,
     pub(super) durable_state: Option<SnapshotMeta>,
+    pub(super) digests: Digests,
+    pub(super) unproven_divergences: u64,
 
     /// To leave with the next poll.
     pub(super) outbox: Vec<Envelope>,
@@ -138,6 +141,8 @@ impl Raft {
             forwarded: Forwarded::new(first_batch),
             incoming: None,
             durable_state: None,
+            digests: Digests::new(applied),
+            unproven_divergences: 0,
             outbox: Vec::new(),
             gated: Vec::new(),
             reads: Vec::new(),
@@ -174,7 +179,7 @@ impl Raft {
             Event::Received(envelope) => self.receive(envelope),
             Event::Deadline => self.deadline_passed(),
             Event::Written(written) => self.written(written),
-            Event::Applied(index) => self.applied(index),
+            Event::Applied { index, digests } => self.applied(index, &digests),
             Event::LogRead { request, entries } => self.log_read(request, entries),
             Event::Snapshot(event) => self.snapshot_event(event),
             Event::Unreachable(node) => self.unreachable(node),
@@ -342,7 +347,7 @@ impl Raft {
             Message::Append { .. }
             | Message::Heartbeat { .. }
             | Message::InstallSnapshot { .. } => {
-                self.send(from, Message::HeartbeatReply { sequence: 0 });
+                self.send(from, Message::HeartbeatReply { sequence: 0, state: None });
             }
             Message::ReadIndex { id } => {
                 self.send(from, Message::ReadIndexReply { id: *id, index: None });
@@ -375,13 +380,15 @@ impl Raft {
                     self.count_append(from, outcome);
                 }
             }
-            Message::Heartbeat { commit, sequence } => {
+            Message::Heartbeat { commit, sequence, compare, proven } => {
                 if self.follow(from, sequence) {
+                    self.compare_state(compare, proven);
                     self.accept_heartbeat(from, commit);
                 }
             }
-            Message::HeartbeatReply { sequence } => {
+            Message::HeartbeatReply { sequence, state } => {
                 if self.heard_from_peer(from, sequence) {
+                    self.count_report(from, state);
                     self.resume_peer(from);
                 }
             }

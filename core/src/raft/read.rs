@@ -210,13 +210,13 @@ impl Raft {
         if !began || leader.reads.rounds.is_empty() {
             return;
         }
-        let sequence = leader.reads.sequence;
+        let beat = leader.beat();
         let mut asked = Vec::new();
         for (&id, peer) in &mut leader.peers {
             if self.log.membership().is_voter(id) {
                 let commit = commit.min(peer.matched);
                 peer.commit_sent = peer.commit_sent.max(commit);
-                asked.push((id, Message::Heartbeat { commit, sequence }));
+                asked.push((id, beat.heartbeat(commit)));
             }
         }
         for (id, message) in asked {

@@ -86,4 +86,14 @@ pub enum Evidence {
         /// Who.
         leader: NodeId,
     },
+    /// A majority of the voters has another state after this entry (state-machine safety,
+    /// Figure 3): this node's own state machine or store went wrong.
+    StateDiverged {
+        /// The entry.
+        index: Index,
+        /// Digest of this node's state after it.
+        ours: u64,
+        /// What a majority has.
+        proven: u64,
+    },
 }

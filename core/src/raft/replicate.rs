@@ -14,7 +14,7 @@ use super::{
     progress::{Peer, Phase, State},
     raft::Raft,
     refused::{Ignored, Refused},
-    role::Role,
+    role::{Beat, Role},
     timer::Timer,
     types::{Entry, EntryId, Index, Instant, NodeId, Payload},
 };
@@ -80,7 +80,7 @@ impl Raft {
     /// Appends, snapshots and commit notices for every peer.
     fn replicate(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let sequence = leader.reads.sequence();
+        let (sequence, beat) = (leader.reads.sequence(), leader.beat());
         for (&id, peer) in &mut leader.peers {
             let mut link = Link {
                 log: &self.log,
@@ -88,6 +88,7 @@ impl Raft {
                 now: self.now,
                 commit: self.commit,
                 sequence,
+                beat,
                 id,
                 messages: Vec::new(),
                 log_reads: &mut self.log_reads,
@@ -104,13 +105,14 @@ impl Raft {
 
     /// Says to everybody that this node leads.
     pub(super) fn broadcast_heartbeat(&mut self) {
+        self.ask_for_states();
         let Role::Leader(leader) = &mut self.role else { return };
-        let sequence = leader.reads.sequence();
+        let beat = leader.beat();
         let mut messages = Vec::new();
         for (&id, peer) in &mut leader.peers {
             let commit = self.commit.min(peer.matched);
             peer.commit_sent = peer.commit_sent.max(commit);
-            messages.push((id, Message::Heartbeat { commit, sequence }));
+            messages.push((id, beat.heartbeat(commit)));
             let silent = self.now.since(peer.heard) >= self.config.election_timeout;
             if silent && peer.pins_snapshot() {
                 self.snapshots.push(SnapshotRequest::Close { peer: id });
@@ -316,6 +318,7 @@ struct Link<'a> {
     now: Instant,
     commit: Index,
     sequence: u64,
+    beat: Beat,
     id: NodeId,
     messages: Vec<Message>,
     log_reads: &'a mut Vec<LogRead>,
@@ -347,7 +350,7 @@ impl Link<'_> {
         let known = self.commit.min(peer.matched);
         if known > peer.commit_sent {
             peer.commit_sent = known;
-            self.messages.push(Message::Heartbeat { commit: known, sequence: self.sequence });
+            self.messages.push(self.beat.heartbeat(known));
         }
     }
 

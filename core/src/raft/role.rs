@@ -4,6 +4,8 @@
 //! earlier candidacy or reign.
 
 use super::{
+    agreement::Comparison,
+    message::{Message, StateDigest},
     output::{RoleName, SnapshotRequest},
     progress::Peer,
     raft::Raft,
@@ -64,6 +66,35 @@ pub struct Leader {
     pub proposed_bytes: u64,
     /// When this node's disk last finished a write, or the reign began.
     pub disk_heard: Instant,
+    /// Whether the replicas' states agree.
+    pub comparison: Comparison,
+}
+
+/// What all heartbeats of a moment have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    sequence: u64,
+    compare: Option<Index>,
+    proven: Option<StateDigest>,
+}
+
+impl Leader {
+    /// What a heartbeat says now.
+    pub fn beat(&self) -> Beat {
+        Beat {
+            sequence: self.reads.sequence(),
+            compare: self.comparison.asked,
+            proven: self.comparison.proven,
+        }
+    }
+}
+
+impl Beat {
+    /// The heartbeat for a peer that may learn of this commit index.
+    pub fn heartbeat(self, commit: Index) -> Message {
+        let Beat { sequence, compare, proven } = self;
+        Message::Heartbeat { commit, sequence, compare, proven }
+    }
 }
 
 impl Role {
@@ -152,6 +183,7 @@ impl Raft {
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             disk_heard: self.now,
+            comparison: Comparison::default(),
         }));
         self.hurry_until = None;
         self.timers.clear(Timer::Election);

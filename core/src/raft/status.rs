@@ -38,6 +38,8 @@ pub struct Status<'a> {
     pub membership_index: Index,
     /// Whether the leader has committed an entry of its own term (and so may change members).
     pub own_term_committed: bool,
+    /// As a leader: how often the voters' states differed without a majority for any of them.
+    pub unproven_divergences: u64,
     /// How many messages were ignored, by reason.
     pub ignored: &'a BTreeMap<Ignored, u64>,
 }
@@ -74,6 +76,7 @@ impl Raft {
             membership: self.log.membership(),
             membership_index: self.log.membership_index(),
             own_term_committed: self.own_term_committed(),
+            unproven_divergences: self.unproven_divergences,
             ignored: &self.ignored,
         }
     }

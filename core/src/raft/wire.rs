@@ -9,7 +9,7 @@ use super::*;
 use crate::codec::{
     Malformed, get_bool, get_bytes, get_list, get_u8, get_u64, put_bool, put_bytes, put_u64,
 };
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Version of the envelope's format. A receiver refuses any other.
 pub const VERSION: u8 = 1;
@@ -120,14 +120,23 @@ fn put_message(out: &mut BytesMut, message: &Message) {
                 }
             }
         }
-        Message::Heartbeat { commit, sequence } => {
+        Message::Heartbeat { commit, sequence, compare, proven } => {
             out.put_u8(kind::HEARTBEAT);
             put_u64(out, commit.0);
             put_u64(out, *sequence);
+            put_option(out, compare.map(|index| index.0), put_u64);
+            put_option(out, *proven, |out, StateDigest { index, digest }| {
+                put_u64(out, index.0);
+                out.put_u64(digest);
+            });
         }
-        Message::HeartbeatReply { sequence } => {
+        Message::HeartbeatReply { sequence, state } => {
             out.put_u8(kind::HEARTBEAT_REPLY);
             put_u64(out, *sequence);
+            put_option(out, *state, |out, StateReport { index, digest }| {
+                put_u64(out, index.0);
+                put_option(out, digest, |out, digest| out.put_u64(digest));
+            });
         }
         Message::InstallSnapshot { meta, offset, data, last, sequence } => {
             out.put_u8(kind::INSTALL_SNAPSHOT);
@@ -152,10 +161,7 @@ fn put_message(out: &mut BytesMut, message: &Message) {
         Message::ReadIndexReply { id, index } => {
             out.put_u8(kind::READ_INDEX_REPLY);
             put_u64(out, id.0);
-            put_bool(out, index.is_some());
-            if let Some(index) = index {
-                put_u64(out, index.0);
-            }
+            put_option(out, index.map(|index| index.0), put_u64);
         }
     }
 }
@@ -187,8 +193,18 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
         kind::HEARTBEAT => Message::Heartbeat {
             commit: Index(get_u64(input, "commit")?),
             sequence: get_u64(input, "sequence")?,
+            compare: get_option(input, "compare", get_index)?,
+            proven: get_option(input, "proven", |input| {
+                Ok(StateDigest { index: get_index(input)?, digest: get_fixed(input)? })
+            })?,
         },
-        kind::HEARTBEAT_REPLY => Message::HeartbeatReply { sequence: get_u64(input, "sequence")? },
+        kind::HEARTBEAT_REPLY => Message::HeartbeatReply {
+            sequence: get_u64(input, "sequence")?,
+            state: get_option(input, "state", |input| {
+                let index = get_index(input)?;
+                Ok(StateReport { index, digest: get_option(input, "digest", get_fixed)? })
+            })?,
+        },
         kind::INSTALL_SNAPSHOT => Message::InstallSnapshot {
             meta: SnapshotMeta::decode(input)?,
             offset: get_u64(input, "offset")?,
@@ -206,13 +222,34 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
         kind::READ_INDEX => Message::ReadIndex { id: ReadId(get_u64(input, "id")?) },
         kind::READ_INDEX_REPLY => Message::ReadIndexReply {
             id: ReadId(get_u64(input, "id")?),
-            index: match get_bool(input, "confirmed")? {
-                true => Some(Index(get_u64(input, "index")?)),
-                false => None,
-            },
+            index: get_option(input, "confirmed", get_index)?,
         },
         _ => return Err(Malformed("kind")),
     })
+}
+
+fn put_option<T>(out: &mut BytesMut, value: Option<T>, put: impl FnOnce(&mut BytesMut, T)) {
+    put_bool(out, value.is_some());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn get_option<T>(
+    input: &mut Bytes,
+    what: &'static str,
+    get: impl FnOnce(&mut Bytes) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if get_bool(input, what)? { get(input).map(Some) } else { Ok(None) }
+}
+
+fn get_index(input: &mut Bytes) -> Result<Index, Malformed> {
+    Ok(Index(get_u64(input, "index")?))
+}
+
+/// Eight bytes: digests are as long as they come, a varint would only make them longer.
+fn get_fixed(input: &mut Bytes) -> Result<u64, Malformed> {
+    input.try_get_u64().map_err(|_| Malformed("digest"))
 }
 
 impl EntryId {

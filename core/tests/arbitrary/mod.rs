@@ -78,8 +78,20 @@ pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
             },
             sequence,
         },
-        7 => Message::Heartbeat { commit: Index(number(g)), sequence },
-        8 => Message::HeartbeatReply { sequence },
+        7 => Message::Heartbeat {
+            commit: Index(number(g)),
+            sequence,
+            compare: bool::arbitrary(g).then(|| Index(number(g))),
+            proven: bool::arbitrary(g)
+                .then(|| StateDigest { index: Index(number(g)), digest: u64::arbitrary(g) }),
+        },
+        8 => Message::HeartbeatReply {
+            sequence,
+            state: bool::arbitrary(g).then(|| StateReport {
+                index: Index(number(g)),
+                digest: bool::arbitrary(g).then(|| u64::arbitrary(g)),
+            }),
+        },
         9 => Message::InstallSnapshot {
             meta: meta(g, number),
             offset: number(g),

@@ -8,7 +8,7 @@ use kvorum_core::raft::*;
 use std::time::Duration;
 
 /// Every command there is; the README has a row for each.
-pub const COMMANDS: [&str; 38] = [
+pub const COMMANDS: [&str; 40] = [
     "again",
     "backup",
     "blank",
@@ -23,6 +23,7 @@ pub const COMMANDS: [&str; 38] = [
     "delay",
     "deliver",
     "disk",
+    "divergences",
     "drop",
     "durable",
     "elect",
@@ -40,6 +41,7 @@ pub const COMMANDS: [&str; 38] = [
     "rollback",
     "run",
     "settle",
+    "spoil",
     "start",
     "status",
     "sync",
@@ -67,6 +69,10 @@ impl World {
                 self.node(words.node(1)).disk.log.retain(|entry| entry.index() < from);
             }
             "damage" => self.node(words.node(1)).disk.staged.push(b'?'),
+            "spoil" => {
+                let state = &mut self.node(words.node(1)).disk.state;
+                state.push(words.words[2].to_string());
+            }
             "backup" => {
                 let disk = self.node(words.node(1)).disk.clone();
                 self.backups.insert(words.words[2].to_string(), disk);
@@ -107,6 +113,10 @@ impl World {
                 self.catch_up(words.node(1));
             }
             "status" => self.status(&words.nodes(1)),
+            "divergences" => {
+                let times = self.raft(words.node(1)).status().unproven_divergences;
+                self.tell(format_args!("{} unproven divergences: {times}", words.node(1)));
+            }
             "ignored" => self.ignored(words.node(1)),
             "next" => self.next_wake(words.node(1)),
             "unreachable" => self.handle(words.node(1), Event::Unreachable(words.node(2))),
@@ -149,6 +159,7 @@ impl World {
                 "keep" => config.keep_entries = number(value),
                 "cache" => config.cache_bytes = number(value),
                 "cached" => self.cached = Some(number(value) as usize),
+                "digests" => self.digests = value == "yes",
                 "promote" => config.promote_learners = value == "yes",
                 _ => panic!("unknown option {option}"),
             }

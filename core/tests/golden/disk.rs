@@ -78,6 +78,12 @@ impl Disk {
         self.state.join(" ").into_bytes()
     }
 
+    /// A digest of the state, short enough to read.
+    pub fn digest(&self) -> u64 {
+        let bytes = self.state.iter().flat_map(|row| row.bytes().chain([b' ']));
+        bytes.fold(7, |sum, byte| (sum * 31 + u64::from(byte)) % 0x10000)
+    }
+
     /// False, changing nothing, when what is staged does not verify.
     pub fn install(&mut self, meta: SnapshotMeta) -> bool {
         let text = String::from_utf8(std::mem::take(&mut self.staged)).unwrap();

@@ -61,9 +61,9 @@ fn message(words: &Words) -> Message {
     } else if option("campaign").is_some() {
         Message::TimeoutNow
     } else if let Some(sequence) = option("heard") {
-        Message::HeartbeatReply { sequence: number(sequence) }
+        Message::HeartbeatReply { sequence: number(sequence), state: None }
     } else {
-        Message::Heartbeat { commit, sequence }
+        Message::Heartbeat { commit, sequence, compare: None, proven: None }
     }
 }
 

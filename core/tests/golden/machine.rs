@@ -83,12 +83,15 @@ impl World {
     fn do_job(&mut self, id: NodeId, job: Job) {
         match job {
             Job::Apply(entries) => {
+                let mut digests = Vec::new();
                 for entry in &entries {
                     self.say(format_args!("{id} applies {entry}"));
                     self.node(id).disk.apply(entry);
+                    let digest = self.digests.then(|| self.node(id).disk.digest());
+                    digests.extend(digest);
                 }
                 if let Some(last) = entries.last() {
-                    self.handle(id, Event::Applied(last.index()));
+                    self.handle(id, Event::Applied { index: last.index(), digests });
                 }
             }
             Job::Read(request, entries) => self.handle(id, Event::LogRead { request, entries }),

@@ -29,6 +29,8 @@ pub struct World {
     pub config: Config,
     /// Entries in memory after a start; all by default.
     pub cached: Option<usize>,
+    /// Whether state machines give digests.
+    pub digests: bool,
     pub nodes: BTreeMap<NodeId, Node>,
     pub network: VecDeque<Envelope>,
     pub copies: BTreeMap<String, Envelope>,

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use kvorum_core::raft::{
     AppendOutcome, Change, Config, Entry, EntryId, Envelope, Event, Index, Instant, LogRead,
     Membership, Message, NodeId, Payload, Raft, ReadId, Restored, SnapshotEvent, SnapshotMeta,
-    SnapshotRequest, Term,
+    SnapshotRequest, StateReport, Term,
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::collections::VecDeque;
@@ -122,8 +122,16 @@ fn message(g: &mut Gen) -> Message {
             outcome: AppendOutcome::Rejected { prev: id(g), hint: id(g) },
             sequence,
         },
-        11 => Message::Heartbeat { commit: Index(small(g)), sequence },
-        12 => Message::HeartbeatReply { sequence },
+        11 => Message::Heartbeat {
+            commit: Index(small(g)),
+            sequence,
+            compare: granted.then(|| Index(small(g))),
+            proven: None,
+        },
+        12 => Message::HeartbeatReply {
+            sequence,
+            state: granted.then(|| StateReport { index: Index(small(g)), digest: Some(small(g)) }),
+        },
         13 => {
             let data = Bytes::from(Vec::<u8>::arbitrary(g));
             Message::InstallSnapshot {
@@ -313,7 +321,7 @@ impl Bench {
                 self.state.membership = membership.clone();
                 self.state.membership_index = entry.id.index;
             }
-            self.raft.handle(now, Event::Applied(entry.id.index));
+            self.raft.handle(now, Event::Applied { index: entry.id.index, digests: vec![0] });
             self.raft
                 .handle(now, Event::Snapshot(SnapshotEvent::Durable { meta: self.state.clone() }));
         } else if let Some(request) = self.snapshots.pop_front() {
@@ -481,7 +489,7 @@ impl Calm {
             self.inbox[at].push_back(Event::LogRead { request, entries });
         }
         if let Some(last) = output.committed.last() {
-            self.inbox[at].push_back(Event::Applied(last.id.index));
+            self.inbox[at].push_back(Event::Applied { index: last.id.index, digests: Vec::new() });
         }
         applied.extend(output.committed);
         for envelope in messages {

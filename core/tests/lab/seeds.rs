@@ -127,7 +127,7 @@ fn hunt(
 }
 
 /// Every planted bug, checkers that must look away, and the checkers that may catch it then.
-const BUGS: [(Planted, &[&str], &[&str]); 30] = [
+const BUGS: [(Planted, &[&str], &[&str]); 32] = [
     (Planted::SentBeforeDurable, &[], &["gate"]),
     (Planted::SentBeforeDurable, &["gate"], &["committed is durable"]),
     (
@@ -188,6 +188,9 @@ const BUGS: [(Planted, &[&str], &[&str]); 30] = [
     (Planted::VoteNotWritten, &[], &["status mirrors the writes"]),
     (Planted::SkippedEntry, &[], &["state-machine safety"]),
     (Planted::TwiceApplied, &[], &["state-machine safety"]),
+    // The core itself halts the node whose state differs from a majority's.
+    (Planted::SkippedEntry, &["state-machine safety", "linearizable reads"], &["evidence"]),
+    (Planted::TwiceApplied, &["state-machine safety", "linearizable reads"], &["evidence"]),
     (Planted::SnapshotWithoutRows, &[], &["state-machine safety"]),
     (Planted::EarlyCheckpoint, &[], &["compaction"]),
     (Planted::StaleRead, &[], &["linearizable reads"]),

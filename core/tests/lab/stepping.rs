@@ -70,7 +70,7 @@ impl Lab {
         });
         let early = matches!(input, Input::EarlyDeadline);
         let told = match &input {
-            Input::Event(Event::Applied(index)) => Some(*index),
+            Input::Event(Event::Applied { index, .. }) => Some(*index),
             _ => None,
         };
         let deadline = self.raft(slot).deadline();

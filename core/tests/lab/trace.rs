@@ -83,10 +83,10 @@ pub fn message(message: &Message) -> String {
         Message::AppendReply { outcome: AppendOutcome::Rejected { prev, hint }, sequence } => {
             format!("rejected prev={prev} hint={hint} seq={sequence}")
         }
-        Message::Heartbeat { commit, sequence } => {
+        Message::Heartbeat { commit, sequence, .. } => {
             format!("heartbeat commit={commit} seq={sequence}")
         }
-        Message::HeartbeatReply { sequence } => format!("heartbeat-reply seq={sequence}"),
+        Message::HeartbeatReply { sequence, .. } => format!("heartbeat-reply seq={sequence}"),
         Message::InstallSnapshot { meta, offset, data, last, .. } => {
             format!("snapshot {} at {offset} +{} last={last}", meta.last, data.len())
         }
@@ -105,7 +105,7 @@ pub fn event(event: &Event) -> String {
         Event::Received(envelope) => format!("← t{} {}", envelope.term, message(&envelope.message)),
         Event::Deadline => "deadline".to_owned(),
         Event::Written(written) => format!("{written:?}"),
-        Event::Applied(index) => format!("applied {index}"),
+        Event::Applied { index, .. } => format!("applied {index}"),
         Event::LogRead { request, entries: list } => {
             format!(
                 "log-read {:?} {}..{} {}",

@@ -52,12 +52,14 @@ impl Lab {
     fn apply(&mut self, slot: usize, mut entries: VecDeque<Entry>) -> Result<(), Violation> {
         let node = &mut self.nodes[slot];
         let count = node.rng.between(1, entries.len() as u64);
+        let mut digests = Vec::new();
         for _ in 0..count {
             let Some(entry) = entries.pop_front() else { break };
             for _ in 0..self.plan.planted.map_or(1, |planted| planted.applications(slot, &entry)) {
                 self.nodes[slot].machine.state.apply(&entry);
             }
             self.nodes[slot].machine.state.meta.last = entry.id;
+            digests.push(self.nodes[slot].machine.state.chain);
             look!(self, slot, Seen::Applied)?;
         }
         let machine = &mut self.nodes[slot].machine;
@@ -71,7 +73,7 @@ impl Lab {
             machine.since_checkpoint = 0;
             machine.queue.push_back(Job::Checkpoint);
         }
-        self.give(slot, Input::Event(Event::Applied(applied)));
+        self.give(slot, Input::Event(Event::Applied { index: applied, digests }));
         Ok(())
     }
 

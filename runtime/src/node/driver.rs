@@ -73,6 +73,8 @@ pub struct Driver<W: World> {
     /// Members that say this node is not one, since a leader was last known.
     disowned_by: BTreeSet<NodeId>,
     hand_over: Option<oneshot::Sender<()>>,
+    /// How often the voters' states were seen to differ.
+    divergences: u64,
     ending: bool,
 }
 
@@ -113,6 +115,7 @@ impl<W: World> Driver<W> {
             heard: BTreeMap::new(),
             disowned_by: BTreeSet::new(),
             hand_over: None,
+            divergences: 0,
             ending: false,
         };
         driver.membership_changed();
@@ -190,6 +193,15 @@ impl<W: World> Driver<W> {
             }
             self.dispatch(output)?;
         }
+        let status = self.raft.status();
+        if status.unproven_divergences > self.divergences {
+            self.divergences = status.unproven_divergences;
+            tracing::error!(
+                times = self.divergences,
+                "the voters' states differ and none has a majority: find out which node is right \
+                 and rejoin the other with an empty data directory"
+            );
+        }
         self.publisher.tick(self.world.now(), &self.raft.status());
         Ok(())
     }
@@ -198,13 +210,7 @@ impl<W: World> Driver<W> {
         let Output { write, messages, committed, reads, log_reads, snapshots, changed, fatal } =
             output;
         if let Some(evidence) = fatal {
-            return Err(Fatal::new(
-                FatalKind::Data,
-                format!(
-                    "this node's log contradicts the cluster's: {evidence:?}; keep its data \
-                     directory for analysis and rejoin with an empty one"
-                ),
-            ));
+            return Err(evidence.into());
         }
         self.send(messages);
         if let Some(write) = write {
@@ -289,9 +295,9 @@ impl<W: World> Driver<W> {
                 self.log.flush();
                 self.raft.handle(now, Event::LogRead { request, entries });
             }
-            Done::Applied(index) => {
+            Done::Applied { index, digests } => {
                 self.state.flush();
-                self.raft.handle(now, Event::Applied(index));
+                self.raft.handle(now, Event::Applied { index, digests });
             }
             Done::Snapshot(event) => {
                 self.state.flush();

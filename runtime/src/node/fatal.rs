@@ -4,6 +4,7 @@
 //! into an exit code. Must never: be swallowed; a node that met one does not go on.
 
 use crate::storage::StorageError;
+use kvorum_core::raft::Evidence;
 use std::fmt;
 
 /// Why a node stopped, or could not start.
@@ -48,6 +49,19 @@ impl From<StorageError> for Fatal {
             StorageError::Io(_) => FatalKind::Io,
         };
         Fatal::new(kind, error.to_string())
+    }
+}
+
+impl From<Evidence> for Fatal {
+    fn from(evidence: Evidence) -> Fatal {
+        let what = match evidence {
+            Evidence::StateDiverged { .. } => "this node's data differs from the majority's",
+            _ => "this node's log contradicts the cluster's",
+        };
+        let message = format!(
+            "{what}: {evidence}; keep its data directory for analysis and rejoin with an empty one"
+        );
+        Fatal::new(FatalKind::Data, message)
     }
 }
 

@@ -67,8 +67,13 @@ pub enum Done {
         /// The entries.
         entries: Vec<Entry>,
     },
-    /// The state machine has applied everything up to here.
-    Applied(Index),
+    /// The state machine has applied everything up to `index`.
+    Applied {
+        /// The last entry.
+        index: Index,
+        /// The state's digest after each of them.
+        digests: Vec<u64>,
+    },
     /// About snapshots.
     Snapshot(SnapshotEvent),
     /// The store failed: the node stops.
@@ -186,6 +191,7 @@ impl StateLane {
     ) -> Result<(), StorageError> {
         let mut waiters = waiters.into_iter().peekable();
         let mut answers = Vec::with_capacity(waiters.len());
+        let mut digests = Vec::with_capacity(entries.len());
         for entry in entries {
             self.unsaved += entry.size();
             let index = entry.index();
@@ -204,27 +210,35 @@ impl StateLane {
                 }
             };
             self.applied.last = entry.id;
+            digests.push(self.digest()?);
             if let Some((_, waiter)) = waiters.next_if(|(at, _)| *at == index) {
                 answers.push((waiter, outcome));
             }
         }
         self.state.commit(&self.applied)?;
-        // What replicas are compared by: equal index, equal digest.
         tracing::trace!(
             index = self.applied.last.index.0,
-            digest = ?kv::digest(self.state.tables()).ok(),
+            digest = ?digests.last(),
             "applied"
         );
         for (waiter, outcome) in answers {
             waiter.answer(outcome);
         }
-        let _ = self.done.send(Done::Applied(self.applied.last.index));
+        let index = self.applied.last.index;
+        let _ = self.done.send(Done::Applied { index, digests });
         if self.unsaved >= self.checkpoint_bytes {
             self.unsaved = 0;
             let meta = self.state.checkpoint()?;
             let _ = self.done.send(Done::Snapshot(SnapshotEvent::Durable { meta }));
         }
         Ok(())
+    }
+
+    /// What replicas are compared by: equal index, equal digest. One look-up.
+    fn digest(&self) -> Result<u64, StorageError> {
+        let digest = kv::digest(self.state.tables())
+            .map_err(|failure| StorageError::Io(failure.to_string()))?;
+        Ok((digest >> 64) as u64 ^ digest as u64)
     }
 
     fn answer(&self, queries: Vec<PendingQuery>) -> Result<(), StorageError> {

@@ -335,7 +335,7 @@ pub fn member(id: u64, address: &str) -> Member {
 
 /// A small message that is told apart by `sequence`.
 pub fn heartbeat(from: u64, to: u64, sequence: u64) -> Envelope {
-    let message = Message::Heartbeat { commit: Index(7), sequence };
+    let message = Message::Heartbeat { commit: Index(7), sequence, compare: None, proven: None };
     Envelope { from: NodeId(from), to: NodeId(to), term: Term(3), message }
 }
 

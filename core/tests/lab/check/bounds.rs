@@ -66,7 +66,7 @@ impl Bounds {
                 *count += 1;
                 *count > 3 * beats + REPEATS
             }
-            Message::Heartbeat { commit, sequence } => {
+            Message::Heartbeat { commit, sequence, .. } => {
                 let count = said.heartbeats.entry((*commit, *sequence)).or_default();
                 *count += 1;
                 *count > 3 * beats + REPEATS
