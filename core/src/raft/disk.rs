@@ -21,8 +21,8 @@ impl Raft {
         }
         let append = self.log.unsubmitted();
         let base = self.log.take_base();
-        let last = self.log.last();
-        let (id, truncate_from) = self.log.writes.submit(last.index, self.vote, self.now);
+        let last = self.log.last().index;
+        let (id, truncate_from) = self.log.writes.submit(last, self.vote, self.now);
         self.submitted_vote = self.vote;
         Some(Write {
             vote: vote_changed.then_some(self.vote),
@@ -30,13 +30,14 @@ impl Raft {
             append,
             base,
             id,
+            life: self.life,
             gated: core::mem::take(&mut self.gated),
-            last,
         })
     }
 
     /// A write is on the disk.
     pub(super) fn written(&mut self, written: Written) {
+        assert_eq!(written.life, self.life, "order: a receipt belongs to this life of the node");
         let flight = self.log.writes.complete(written.id);
         self.log.evict();
         let vote_is_news = flight.vote != self.durable_vote;

@@ -12,6 +12,7 @@ pub mod config;
 mod disk;
 mod election;
 pub mod event;
+mod fork;
 mod inflight;
 mod invariants;
 mod log;

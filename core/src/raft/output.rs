@@ -2,7 +2,8 @@
 //! impossible to get wrong.
 //!
 //! Rule: a message that follows from something not yet durable is inside the `Write` and comes out
-//! only of `Write::durable`. Must never: offer another way to a gated message.
+//! only of `Write::durable`, which takes the write; so a write is neither cloned nor made by hand
+//! (`tests/gate` shows that none of it compiles). Must never: offer another way to a gated message.
 
 use super::{
     message::Envelope,
@@ -41,7 +42,10 @@ pub struct Output {
 /// Recovery reads writes in order and applies, within one, `vote`, `truncate_from`, `append`,
 /// `base`. A write without any of them carries messages that wait for the writes before it: there
 /// is nothing to put on the disk, but it completes in order like any other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// Not `Clone`: of one write there is one completion. Checkers that copy whole worlds copy a node
+/// together with its writes (`Raft::fork`).
+#[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Write {
     /// New term and vote.
@@ -54,14 +58,15 @@ pub struct Write {
     /// (a snapshot was installed), the log is empty and continues at `base.last.index + 1`.
     pub base: Option<SnapshotMeta>,
     pub(super) id: WriteId,
+    /// The life of the node that it belongs to.
+    pub(super) life: u64,
     pub(super) gated: Vec<Envelope>,
-    pub(super) last: EntryId,
 }
 
 impl Write {
     /// Call after fsync has returned `Ok` for all of this write and all before it.
     pub fn durable(self) -> Durable {
-        Durable { messages: self.gated, written: Written { id: self.id, last: self.last } }
+        Durable { messages: self.gated, written: Written { id: self.id, life: self.life } }
     }
 
     /// Its place in the order of writes.
@@ -72,7 +77,7 @@ impl Write {
 }
 
 /// What a durable write sets free.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Durable {
     /// May leave now.
@@ -82,10 +87,14 @@ pub struct Durable {
 }
 
 /// Receipt for a durable write. Made by `Write::durable` alone.
+///
+/// `Clone`, as every event, so that what happened to a node can be recorded and replayed: a copy
+/// sets no message free, and one that is handed in twice breaks the order of writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[must_use]
 pub struct Written {
     pub(super) id: WriteId,
-    pub(super) last: EntryId,
+    pub(super) life: u64,
 }
 
 /// The fate of one `Raft::read`.

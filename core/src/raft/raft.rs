@@ -43,6 +43,8 @@ pub(super) const NUMBER_LIMIT: u64 = 1 << 62;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(super) id: NodeId,
+    /// Drawn from the seed: marks the writes of this life, and names its first read batch.
+    pub(super) life: u64,
     pub(super) config: Config,
     pub(super) now: Instant,
     pub(super) rng: Rng,
@@ -85,7 +87,7 @@ pub struct Raft {
 impl Raft {
     /// Rebuilds a node from what its disk holds. Touches nothing else.
     ///
-    /// `seed` must differ between two lives of a node (it names read batches).
+    /// `seed` must differ between two lives of a node (it marks writes and names read batches).
     ///
     /// # Errors
     /// `Corrupt` names what in `restored` does not fit together.
@@ -123,9 +125,10 @@ impl Raft {
             return Err(Corrupt("a number is out of range".to_string()));
         }
         let mut rng = Rng::new(seed);
-        let first_batch = rng.next();
+        let life = rng.next();
         let mut raft = Raft {
             id,
+            life,
             now,
             rng,
             timers: Timers::default(),
@@ -138,7 +141,7 @@ impl Raft {
             sequence_seen: 0,
             hurry_until: None,
             apply: Apply::new(applied),
-            forwarded: Forwarded::new(first_batch),
+            forwarded: Forwarded::new(life),
             incoming: None,
             durable_state: None,
             digests: Digests::new(applied),

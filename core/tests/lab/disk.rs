@@ -18,7 +18,7 @@ pub struct Image {
 }
 
 /// A node's disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Disk {
     /// What survives a crash for certain.
     pub durable: Image,

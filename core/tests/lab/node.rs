@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::rng::Rng;
 use bytes::Bytes;
 use kvorum_core::raft::{
-    Change, Event, Index, Instant, NodeId, Raft, ReadId, RoleName, Term, Vote,
+    Change, Event, Index, Instant, NodeId, Raft, ReadId, RoleName, Term, Vote, Write,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -127,6 +127,12 @@ impl Node {
 
     pub fn leads(&self) -> bool {
         self.up() && self.glance.leads()
+    }
+
+    /// The bench looks at a write and breaks rules with it while the disk holds it.
+    pub fn copy(&self, write: &Write) -> Write {
+        let raft = self.raft.as_ref().expect("only a node that is up writes");
+        raft.fork([write]).1.pop().expect("a copy of the write")
     }
 
     /// `now` by this node's clock.

@@ -136,8 +136,9 @@ impl Lab {
             }
             let name = &node.name;
             self.trace.note(self.now, || format!("{name} ⇒ disk{}", trace::write(write)));
+            let write = node.copy(write);
             node.disk
-                .submit(write.clone())
+                .submit(write)
                 .map_err(|what| broken("write contract", format!("{name} {what}")))?;
         }
         let node = &self.nodes[slot];

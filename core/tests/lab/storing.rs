@@ -30,12 +30,12 @@ impl Lab {
             self.cover("log compacted");
         }
         if self.plan.plants(Planted::SentBeforeDurable) {
-            for envelope in write.clone().durable().messages {
+            for envelope in self.nodes[slot].copy(&write).durable().messages {
                 self.leave(slot, envelope)?;
             }
         }
         if self.plan.plants(Planted::LyingDisk) {
-            let durable = write.clone().durable();
+            let durable = self.nodes[slot].copy(&write).durable();
             for envelope in durable.messages {
                 self.leave(slot, envelope)?;
             }
