@@ -291,7 +291,8 @@ pub(super) fn matched_up_to(peer: &mut Peer, matched: Index, log: &Log, now: Ins
     }
 }
 
-/// The peer does not hold `prev`. False when this answers nothing that is still open.
+/// The peer does not hold `prev`. False when this answers nothing that is still open, or denies what
+/// was acknowledged.
 fn rejected(peer: &mut Peer, prev: EntryId, hint: EntryId, log: &Log, now: Instant) -> bool {
     let open = match &peer.state {
         State::Probe { next, .. } => next.prev() == Some(prev.index),
@@ -299,6 +300,12 @@ fn rejected(peer: &mut Peer, prev: EntryId, hint: EntryId, log: &Log, now: Insta
         State::Snapshot(_) => false,
     };
     if !open {
+        return false;
+    }
+    if prev.index <= peer.matched {
+        // It denies what it has acknowledged: its disk was put back to an older image. To send that
+        // again would be to believe it twice; asked at once, it would deny it for ever.
+        peer.wait(prev.index.next(), now);
         return false;
     }
     let agreed = log.terms().latest_up_to(hint).map(|id| id.index);

@@ -8,7 +8,7 @@ use kvorum_core::raft::*;
 use std::time::Duration;
 
 /// Every command there is; the README has a row for each.
-pub const COMMANDS: [&str; 40] = [
+pub const COMMANDS: &[&str] = &[
     "again",
     "backup",
     "blank",
@@ -20,6 +20,7 @@ pub const COMMANDS: [&str; 40] = [
     "crash",
     "cut",
     "damage",
+    "deadline",
     "delay",
     "deliver",
     "disk",
@@ -91,6 +92,7 @@ impl World {
                 self.deliver_all();
                 self.status(&[]);
             }
+            "deadline" => self.handle(words.node(1), Event::Deadline),
             "clock" => self.set_clock(&words),
             "deliver" => self.take(&words).into_iter().for_each(|envelope| self.arrive(envelope)),
             "drop" => drop(self.take(&words)),
@@ -109,8 +111,11 @@ impl World {
             }
             "hold" => self.node(words.node(1)).jobs.hold(words.words[2], true),
             "release" => {
-                self.node(words.node(1)).jobs.hold(words.words[2], false);
-                self.catch_up(words.node(1));
+                let (id, what) = (words.node(1), words.words[2]);
+                let count = words.words.get(3).map_or(usize::MAX, |count| number(count) as usize);
+                self.node(id).jobs.hold(what, false);
+                self.catch_up(id, count);
+                self.node(id).jobs.hold(what, count != usize::MAX);
             }
             "status" => self.status(&words.nodes(1)),
             "divergences" => {

@@ -67,12 +67,12 @@ impl World {
         }
         let jobs = &mut self.node(id).jobs;
         jobs.queue.extend(snapshots.into_iter().map(Job::Snapshot));
-        self.catch_up(id);
+        self.catch_up(id, usize::MAX);
     }
 
-    /// Does everything that is not held back.
-    pub fn catch_up(&mut self, id: NodeId) {
-        loop {
+    /// Does what is not held back, at most so many jobs.
+    pub fn catch_up(&mut self, id: NodeId, count: usize) {
+        for _ in 0..count {
             let jobs = &mut self.node(id).jobs;
             let next = jobs.queue.iter().position(|job| !jobs.is_held(job));
             let Some(job) = next.and_then(|position| jobs.queue.remove(position)) else { return };
@@ -115,7 +115,7 @@ impl World {
             }
             SnapshotRequest::Close { peer } => {
                 node.jobs.open.remove(&peer);
-                return self.say(format_args!("{id} closes its snapshot for {peer}"));
+                return self.tell(format_args!("{id} closes its snapshot for {peer}"));
             }
             SnapshotRequest::Store { meta, offset, data, .. } => {
                 node.disk.staged.truncate(offset as usize);

@@ -70,7 +70,7 @@ impl World {
             }
             match &node.raft {
                 Some(raft) => {
-                    let state = node.disk.state.join(" ");
+                    let state = brief(&node.disk.state);
                     writeln!(self.output, "{raft} state [{state}]").unwrap();
                 }
                 None => writeln!(self.output, "{id} down").unwrap(),
@@ -83,7 +83,7 @@ impl World {
         let disk = &self.nodes[&id].disk;
         let log: Vec<String> = disk.log.iter().map(Entry::to_string).collect();
         let (vote, base, log) = (disk.vote, disk.base.last, log.join(" "));
-        let (applied, state) = (disk.applied.last.index, disk.state.join(" "));
+        let (applied, state) = (disk.applied.last.index, brief(&disk.state));
         writeln!(
             self.output,
             "{id} disk {vote} base {base} log [{log}] applied {applied} state [{state}]"
@@ -111,4 +111,12 @@ impl World {
         };
         self.tell(format_args!("{id} wakes {text}"));
     }
+}
+
+/// Long commands as what the notation makes of them.
+fn brief(state: &[String]) -> String {
+    let brief = |text: &String| {
+        if text.len() > 16 { format!("{}B", text.len()) } else { text.clone() }
+    };
+    state.iter().map(brief).collect::<Vec<_>>().join(" ")
 }
