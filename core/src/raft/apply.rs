@@ -133,6 +133,7 @@ impl Raft {
         let valid = self.still_true(&request, entries);
         match request.reader {
             LogReader::Apply => {
+                assert!(self.apply.fetching, "a log read has one answer");
                 self.apply.fetching = false;
                 if request.range.start == self.apply.handed.next() && !self.is_installing() {
                     assert!(
