@@ -1,4 +1,4 @@
-//! The core of kvorum: Raft and the key-value state machine, without I/O.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

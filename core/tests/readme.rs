@@ -1,0 +1,18 @@
+//! The README's program is `examples/three_nodes.rs`, word for word, and it does what it says.
+
+#[path = "../examples/three_nodes.rs"]
+mod three_nodes;
+
+#[test]
+fn the_program_in_the_readme_is_the_example() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../examples/three_nodes.rs");
+    let (_, rest) = readme.split_once("```rust\n").expect("a program");
+    let (program, _) = rest.split_once("```\n").expect("its end");
+    assert!(program == example, "README.md shows another program than examples/three_nodes.rs");
+}
+
+#[test]
+fn the_example_elects_commits_loses_its_leader_and_goes_on() {
+    three_nodes::main();
+}
