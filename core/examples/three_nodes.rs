@@ -87,7 +87,7 @@ impl Cluster {
     }
 }
 
-pub fn main() {
+fn main() {
     let mut cluster = Cluster::start([NodeId(1), NodeId(2), NodeId(3)]);
     cluster.say("hello");
     let leader = cluster.leader().expect("it just committed something");
