@@ -77,7 +77,7 @@ fn prev(message: &Message) -> Option<kvorum_core::raft::EntryId> {
 
 // AppendEntries, as the receiver implements it.
 
-/// 1. "Reply false if term < currentTerm."
+/// (1) "Reply false if term < currentTerm."
 #[test]
 fn an_append_of_an_old_term_changes_nothing_and_hears_the_new_term() {
     let mut node = Node::holding(&[1, 3]);
@@ -86,7 +86,7 @@ fn an_append_of_an_old_term_changes_nothing_and_hears_the_new_term() {
     assert_eq!((node.terms(), node.status().commit), (vec![1, 3], Index(0)));
 }
 
-/// 2. "Reply false if log doesn't contain an entry at prevLogIndex whose term matches prevLogTerm."
+/// (2) "Reply false if log doesn't contain an entry at prevLogIndex whose term matches prevLogTerm."
 #[test]
 fn an_append_after_something_unknown_is_rejected() {
     for (case, held, sent, prev) in
@@ -99,7 +99,7 @@ fn an_append_after_something_unknown_is_rejected() {
     }
 }
 
-/// 3. "If an existing entry conflicts with a new one …, delete the existing entry and all that
+/// (3) "If an existing entry conflicts with a new one …, delete the existing entry and all that
 /// follow it."
 #[test]
 fn what_contradicts_the_leader_goes_with_all_that_follows() {
@@ -109,7 +109,7 @@ fn what_contradicts_the_leader_goes_with_all_that_follows() {
     assert_eq!(node.terms(), [1, 2]);
 }
 
-/// 4. "Append any new entries not already in the log": what agrees is kept, also beyond the append.
+/// (4) "Append any new entries not already in the log": what agrees is kept, also beyond the append.
 #[test]
 fn an_append_that_says_less_than_is_known_takes_nothing_away() {
     let mut node = Node::holding(&[1, 1, 1]);
@@ -118,7 +118,7 @@ fn an_append_that_says_less_than_is_known_takes_nothing_away() {
     assert!(done.says(|said| is_match(said, 2)), "acknowledged is what it said: {done:?}");
 }
 
-/// 5. "Set commitIndex = min(leaderCommit, index of last new entry)."
+/// (5) "Set commitIndex = min(leaderCommit, index of last new entry)."
 #[test]
 fn an_append_commits_no_more_than_it_has_shown() {
     for (commit, expected) in [(1, 1), (2, 2), (9, 2)] {
@@ -130,7 +130,7 @@ fn an_append_commits_no_more_than_it_has_shown() {
 
 // RequestVote, as the receiver implements it.
 
-/// 1. "Reply false if term < currentTerm."
+/// (1) "Reply false if term < currentTerm."
 #[test]
 fn an_old_candidate_gets_no_vote_and_hears_the_new_term() {
     let mut node = Node::holding(&[3]);
@@ -138,7 +138,7 @@ fn an_old_candidate_gets_no_vote_and_hears_the_new_term() {
     assert!(done.says(|said| *said == REFUSED) && done.terms() == [3], "{done:?}");
 }
 
-/// 2. "If votedFor is null or candidateId, and candidate's log is at least as up-to-date as
+/// (2) "If votedFor is null or candidateId, and candidate's log is at least as up-to-date as
 /// receiver's log, grant vote."
 #[test]
 fn a_vote_goes_to_the_first_candidate_whose_log_is_as_up_to_date() {
