@@ -71,7 +71,7 @@ fn dependencies_go_one_way() {
     let all = dependencies(&metadata());
     assert_eq!(
         all.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["kvorum", "kvorum-core", "kvorum-runtime", "kvorum-sim"]
+        ["kvorum", "kvorum-core", "kvorum-mutants", "kvorum-runtime", "kvorum-sim"]
     );
     let allowed: [(&str, &[&str]); 4] = [
         ("kvorum", &["kvorum-runtime"]),

@@ -1,0 +1,83 @@
+//! The test binaries of a copy.
+//!
+//! Rule: built once per layer, with the invariants on (they are in every debug build) and
+//! optimised. Must never: go to the network.
+
+use crate::copy::{Copy, workshop};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Test binaries by the name of their target; the unit tests' is `lib`.
+pub type Binaries = BTreeMap<String, PathBuf>;
+
+/// Targets that planted bugs do not concern: they compile programs that must not compile.
+const LEFT_OUT: [&str; 2] = ["contract", "gate"];
+
+/// How much to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything that can find a bug.
+    All,
+    /// Unit tests, scripts and the lab.
+    Few,
+}
+
+/// Builds the copy's tests.
+///
+/// # Errors
+/// What cargo said.
+pub fn build(root: &Path, copy: &Copy, extent: Extent) -> Result<Binaries, String> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&copy.root);
+    for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
+        command.env_remove(flags);
+    }
+    // Parentheses and arms that a switch makes superfluous are no news.
+    command.env("RUSTFLAGS", "--cap-lints=allow");
+    command.env("CARGO_TARGET_DIR", workshop(root).join("build"));
+    command.args(["test", "--offline", "--no-run", "--profile", "mutants", "-p", "kvorum-core"]);
+    command.arg("--lib");
+    for target in targets(copy)? {
+        let few = ["golden", "lab"].contains(&target.as_str());
+        if !LEFT_OUT.contains(&target.as_str()) && (few || extent == Extent::All) {
+            command.args(["--test", &target]);
+        }
+    }
+    command.args(["--message-format", "json-render-diagnostics"]);
+    command.stderr(Stdio::inherit());
+    let output = command.output().map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err("the copy does not build; its sources are in target/mutants".to_owned());
+    }
+    let mut binaries = Binaries::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        let Some(executable) = message["executable"].as_str() else { continue };
+        let is_test = message["target"]["kind"][0] == "test";
+        let name = message["target"]["name"].as_str().unwrap_or_default();
+        let name = if is_test { name } else { "lib" };
+        binaries.insert(name.to_owned(), PathBuf::from(executable));
+    }
+    Ok(binaries)
+}
+
+/// The integration tests: files and directories in `core/tests`.
+fn targets(copy: &Copy) -> Result<Vec<String>, String> {
+    let directory = copy.root.join("core/tests");
+    let entries = std::fs::read_dir(&directory).map_err(|error| error.to_string())?;
+    let mut targets = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        let file = path.extension().is_some_and(|extension| extension == "rs");
+        if file || path.join("main.rs").exists() {
+            let name = path.file_stem().unwrap_or_default();
+            targets.push(name.to_string_lossy().into_owned());
+        }
+    }
+    targets.sort();
+    Ok(targets)
+}
