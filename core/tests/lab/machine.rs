@@ -75,7 +75,8 @@ pub fn payload_digest(payload: &Payload) -> u64 {
 /// The value a command writes.
 pub fn command_value(command: &[u8]) -> u64 {
     let mut word = [0; 8];
-    word.copy_from_slice(&command[..8]);
+    let known = command.len().min(8);
+    word[..known].copy_from_slice(&command[..known]);
     u64::from_le_bytes(word)
 }
 

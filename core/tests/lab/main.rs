@@ -4,7 +4,6 @@ mod check;
 mod clients;
 mod disk;
 mod lab;
-mod laws;
 mod lives;
 mod machine;
 mod nemesis;

@@ -25,6 +25,21 @@ impl Check for Gate {
             Err(format!("{name} promises in term {term}, its disk knows {}", disk.vote.term))
         };
         match &envelope.message {
+            Message::RequestVote { .. } => {
+                kept_term()?;
+                if disk.vote.term == term && disk.vote.voted_for != Some(envelope.from) {
+                    return Err(format!(
+                        "{name} campaigns in {term}, its disk has {:?}",
+                        disk.vote
+                    ));
+                }
+            }
+            // Whoever leads has had its own vote for that term on the disk.
+            Message::Append { .. }
+            | Message::Heartbeat { .. }
+            | Message::InstallSnapshot { .. } => {
+                kept_term()?;
+            }
             Message::VoteReply { granted: true } => {
                 kept_term()?;
                 if disk.vote.term == term && disk.vote.voted_for != Some(envelope.to) {
