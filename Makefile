@@ -29,7 +29,7 @@ NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run run-command test fmt lint docs unit golden sim process contract docker-test docker docker-down bench mutants cargo-mutants clean
+.PHONY: help build run run-command test fmt lint docs unit golden laws lab sim process contract docker-test docker docker-down bench mutants cargo-mutants clean
 
 help:
 	@echo 'make build    build the release binary and leave it at ./main'
@@ -74,6 +74,18 @@ unit:
 # Writes the outputs of the golden scripts anew; the difference is to be read.
 golden:
 	@UPDATE_GOLDEN=1 $(CARGO) test --locked -p kvorum-core --test golden every_scenario
+
+# The long runs of what `make unit` runs for a while: a million schedules, 20,000 seeds. With the
+# core's own assertions, and at full speed.
+LONG := --release --config profile.release.debug-assertions=true
+KVORUM_LAWS_TIMES ?= 10
+KVORUM_LAB_SEEDS  ?= 0..20000
+
+laws:
+	@KVORUM_LAWS_TIMES=$(KVORUM_LAWS_TIMES) $(CARGO) test --locked $(LONG) -p kvorum-core --test laws -- --nocapture
+
+lab:
+	@KVORUM_LAB_SEEDS=$(KVORUM_LAB_SEEDS) $(CARGO) test --locked $(LONG) -p kvorum-core --test lab chaos -- --nocapture
 
 sim:
 	@echo '== simulation'

@@ -15,7 +15,7 @@ use crate::draw::{Mix, arbitrary};
 use crate::law::Law;
 use crate::node::Input;
 use crate::planted::Planted;
-use crate::schedule::{MAX_NODES, Schedule};
+use crate::schedule::{MAX_NODES, MS, Schedule};
 use crate::watch::{Birth, Taken, Watch};
 use kvorum_core::raft::{Event, Instant, Raft};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Watch for Clocks {
         self.known[slot] = self.known[slot].max(now);
         let known = self.known[slot];
         // Only now and then: a clone costs more than an input.
-        if known.0 / 1_000_000 % 4 != 0 {
+        if !(known.0 / MS).is_multiple_of(4) {
             return Ok(());
         }
         let mut told = raft.clone();

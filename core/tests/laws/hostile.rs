@@ -8,7 +8,7 @@ use crate::schedule::Step;
 use bytes::Bytes;
 use kvorum_core::raft::{
     AppendOutcome, Entry, EntryId, Envelope, Index, Membership, Message, NodeId, Payload, ReadId,
-    SnapshotMeta, Term,
+    SnapshotMeta, StateDigest, StateReport, Term,
 };
 
 /// Bytes of a command or a chunk, at most.
@@ -135,8 +135,19 @@ fn message(rng: &mut Rng, ids: &[u64]) -> Message {
             outcome: AppendOutcome::Rejected { prev: id(rng), hint: id(rng) },
             sequence,
         },
-        11 => Message::Heartbeat { commit: Index(small(rng)), sequence },
-        12 => Message::HeartbeatReply { sequence },
+        11 => Message::Heartbeat {
+            commit: Index(small(rng)),
+            sequence,
+            compare: granted.then(|| Index(small(rng))),
+            proven: rng.chance(200).then(|| StateDigest { index: Index(small(rng)), digest: 1 }),
+        },
+        12 => Message::HeartbeatReply {
+            sequence,
+            state: granted.then(|| StateReport {
+                index: Index(small(rng)),
+                digest: rng.chance(500).then(|| small(rng)),
+            }),
+        },
         13 => Message::InstallSnapshot {
             meta: meta(rng, ids),
             offset: if rng.chance(600) { 0 } else { small(rng) },

@@ -1,8 +1,8 @@
 //! **Order**: writes complete in the order they were made, or the node stops with the rule's name.
 //!
 //! Observed: whenever two writes of a node are under way, a clone is given the receipt of the second
-//! one first, and a clone that has its receipt is given it once more; both must panic with `order:`.
-//! In order, the same receipts must pass. The ids of writes grow, and each write continues the log
+//! one first, one gets a receipt twice, and one gets a receipt of the node's life before; all must
+//! panic with `order:`. In order, the same receipts must pass. The ids of writes grow, and each write continues the log
 //! where the one before has left it (the model disk refuses anything else).
 //!
 //! Would break it: a receipt that confirms whatever is next in line; the ABA of asynchronous appends
@@ -14,18 +14,24 @@ use crate::law::{Law, panics};
 use crate::planted::Planted;
 use crate::schedule::{MAX_NODES, Schedule};
 use crate::watch::{Birth, Taken, Watch};
-use kvorum_core::raft::{Event, Instant, Raft, Write, WriteId};
-use std::collections::VecDeque;
+use kvorum_core::raft::{Event, Instant, Raft, Write, WriteId, Written};
 
 #[derive(Default)]
 struct Receipts {
     planted: Option<Planted>,
     last: [Option<WriteId>; MAX_NODES],
+    /// A receipt of this life of each node, and one of the life before.
+    receipts: [Option<Written>; MAX_NODES],
+    former: [Option<Written>; MAX_NODES],
     tormented: u64,
 }
 
-fn written(raft: &mut Raft, now: Instant, write: &Write) {
-    raft.handle(now, Event::Written(write.clone().durable().written));
+/// Gives receipts to a clone.
+fn written<'a>(raft: &Raft, now: Instant, writes: impl IntoIterator<Item = &'a Write>) {
+    let (mut raft, writes) = raft.fork(writes);
+    for write in writes {
+        raft.handle(now, Event::Written(write.durable().written));
+    }
 }
 
 /// Whether a receipt at the wrong time is answered as it should.
@@ -38,20 +44,15 @@ fn refused(act: impl FnOnce()) -> Result<(), String> {
 }
 
 impl Receipts {
-    fn torment(&self, raft: &Raft, now: Instant, writes: &VecDeque<Write>) -> Result<(), String> {
-        let (first, second) = (&writes[0], &writes[1]);
+    fn torment(&self, slot: usize, taken: &Taken) -> Result<(), String> {
+        let (raft, now, writes) = (taken.raft, taken.now, &taken.disk.queue);
         let sorted = self.planted == Some(Planted::SortedReceipts);
-        let mut clone = raft.clone();
-        refused(move || {
-            written(&mut clone, now, if sorted { first } else { second });
-        })?;
-        let mut clone = raft.clone();
-        refused(move || {
-            written(&mut clone, now, first);
-            written(&mut clone, now, first);
-        })?;
-        let mut clone = raft.clone();
-        panics(move || writes.iter().for_each(|write| written(&mut clone, now, write)))
+        refused(|| written(raft, now, [&writes[usize::from(!sorted)]]))?;
+        refused(|| written(raft, now, [&writes[0], &writes[0]]))?;
+        if let Some(former) = self.former[slot].clone() {
+            refused(|| raft.clone().handle(now, Event::Written(former)))?;
+        }
+        panics(|| written(raft, now, writes))
             .map_err(|text| format!("receipts in order panic with {text}"))
     }
 }
@@ -63,6 +64,7 @@ impl Watch for Receipts {
 
     fn born(&mut self, slot: usize, _: &Birth) {
         self.last[slot] = None;
+        self.former[slot] = self.receipts[slot].take();
     }
 
     fn polled(&mut self, taken: &Taken) -> Result<(), String> {
@@ -71,11 +73,13 @@ impl Watch for Receipts {
             return Err(format!("write {} again", write.id().0));
         }
         self.last[taken.slot] = Some(write.id());
+        let copy = taken.raft.fork([write]).1.pop().expect("a copy of the write");
+        self.receipts[taken.slot] = Some(copy.durable().written);
         if taken.disk.queue.len() < 2 {
             return Ok(());
         }
         self.tormented += 1;
-        self.torment(taken.raft, taken.now, &taken.disk.queue)
+        self.torment(taken.slot, taken)
     }
 }
 

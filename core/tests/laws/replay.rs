@@ -19,7 +19,7 @@ use kvorum_core::raft::{
 };
 
 /// An output, to keep.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 struct Said {
     write: Option<Write>,
     messages: Vec<Envelope>,
@@ -32,9 +32,9 @@ struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Said {
+    fn of(raft: &Raft, output: &Output) -> Said {
         Said {
-            write: output.write.clone(),
+            write: raft.fork(&output.write).1.pop(),
             messages: output.messages.clone(),
             committed: output.committed.clone(),
             reads: output.reads.clone(),
@@ -48,7 +48,7 @@ impl Said {
 
 enum Done {
     Input(Instant, Input),
-    Poll(Instant, Said),
+    Poll(Instant, Box<Said>),
 }
 
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Watch for Recorder {
     }
 
     fn polled(&mut self, taken: &Taken) -> Result<(), String> {
-        let said = Said::of(taken.output);
+        let said = Box::new(Said::of(taken.raft, taken.output));
         self.lives[taken.slot].done.push(Done::Poll(taken.now, said));
         Ok(())
     }
@@ -97,9 +97,9 @@ impl Watch for Recorder {
                     if self.planted == Some(Planted::OtherOrder) {
                         output.messages.reverse();
                     }
-                    let second = Said::of(&output);
+                    let second = Said::of(&again, &output);
                     let _ = again.poll(now);
-                    if second != said {
+                    if second != *said {
                         return Err(format!("first {said:?}, then {second:?}"));
                     }
                 }

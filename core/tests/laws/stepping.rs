@@ -47,7 +47,7 @@ impl Cluster<'_> {
         node.led_throughout &= before.leads() && after.leads() && before.term() == after.term();
         look!(self, slot, Seen::Stepped { before, after })?;
         match input {
-            Input::Event(Event::Applied(index)) => {
+            Input::Event(Event::Applied { index, .. }) => {
                 look!(self, slot, Seen::AppliedTold { index: *index })?;
             }
             Input::Read(id) if accepted => {
@@ -90,8 +90,9 @@ impl Cluster<'_> {
         }
         let again = raft.poll(now);
         if let Some(write) = &output.write {
+            let write = raft.fork([write]).1.pop().expect("a copy of the write");
             node.disk
-                .submit(write.clone())
+                .submit(write)
                 .map_err(|what| broken("write contract", format!("{} {what}", node.name)))?;
         }
         node.glance = glance;
@@ -175,7 +176,9 @@ impl Cluster<'_> {
             self.cover("joint configuration");
         }
         if self.terms.planted == Some(Planted::SentBeforeDurable) {
-            for envelope in write.clone().durable().messages {
+            let raft = self.nodes[slot].raft.as_ref().expect("it was polled just now");
+            let early = raft.fork([write]).1.pop().expect("a copy of the write");
+            for envelope in early.durable().messages {
                 self.leave(slot, envelope)?;
             }
         }

@@ -38,9 +38,11 @@ impl Cluster<'_> {
 
     fn apply(&mut self, slot: usize, entries: VecDeque<Entry>) -> Verdict {
         let count = entries.len() as u64;
+        let mut digests = Vec::new();
         for entry in entries {
             self.nodes[slot].machine.state.apply(&entry);
             look!(self, slot, Seen::Applied)?;
+            digests.push(self.nodes[slot].machine.state.chain);
         }
         let every = self.checkpoint_every;
         let machine = &mut self.nodes[slot].machine;
@@ -51,7 +53,7 @@ impl Cluster<'_> {
             machine.since_checkpoint = 0;
             machine.queue.push_back(Job::Checkpoint);
         }
-        self.give(slot, &Input::Event(Event::Applied(applied)))
+        self.give(slot, &Input::Event(Event::Applied { index: applied, digests }))
     }
 
     fn snapshot(&mut self, slot: usize, request: SnapshotRequest) -> Verdict {
