@@ -12,7 +12,11 @@ pub mod stop;
 mod body;
 mod cluster;
 mod condition;
+mod content;
+mod cursor;
 mod duration;
+mod envelope;
+mod erase;
 mod join;
 mod json;
 mod key;
@@ -20,26 +24,31 @@ mod negotiate;
 mod outcome;
 mod params;
 mod probes;
+mod range;
 mod read;
 mod record;
 mod route;
+mod scan;
 mod seek;
 mod server;
 mod service;
+mod txn;
+mod txn_json;
+mod txn_reply;
 mod values;
 mod write;
 
+pub use content::Content;
 pub use server::serve;
 
-use self::client::Client;
+use self::{client::Client, stop::Stop};
 use crate::{config::Limits, handle::Handle, world::World};
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Response;
 use kvorum_core::raft::Instant;
+use std::sync::Arc;
 
-/// Every answer is complete before it is sent.
-type Reply = Response<Full<Bytes>>;
+/// An answer: complete, or a stream.
+type Reply = Response<Content>;
 
 /// What every request works with.
 #[derive(Debug)]
@@ -49,4 +58,5 @@ struct Api<W: World> {
     limits: Limits,
     client: Client<W>,
     started: Instant,
+    stop: Arc<Stop>,
 }

@@ -21,6 +21,16 @@ pub(super) fn wants_raw(headers: &HeaderMap) -> bool {
     raw > json
 }
 
+/// Whether the client asks for a stream of lines.
+pub(super) fn wants_lines(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| media_range(range).0 == "application/x-ndjson")
+}
+
 /// The media type in lower case and its quality in thousandths.
 fn media_range(text: &str) -> (String, u32) {
     let mut parts = text.split(';').map(str::trim);

@@ -25,13 +25,19 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Says that the write had taken effect before, under the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// Where an outcome stands, and whether it was there before.
+pub(super) fn stamps_of(executed: &Executed) -> HeaderMap {
+    let mut headers = stamps(executed.index, executed.reply.revision);
+    if executed.reply.replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    headers
+}
+
 impl Write {
     /// Tells the outcome.
     pub(super) fn tell(&self, executed: Executed) -> Result<Reply, Problem> {
-        let mut headers = stamps(executed.index, executed.reply.revision);
-        if executed.reply.replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
-        }
+        let headers = stamps_of(&executed);
         let outcome = match executed.reply.result {
             Ok(outcome) => outcome,
             Err(error) => return Err(refused(error).headers(headers)),

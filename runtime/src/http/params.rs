@@ -11,9 +11,12 @@ use super::{
 };
 use std::time::Duration;
 
+/// Parameters that name keys, and so may hold any bytes.
+const BYTES: [&str; 5] = ["prefix", "start", "end", "key", "delimiter"];
+
 /// The parameters of one request, each allowed and given once.
 #[derive(Debug, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(super) struct Params(Vec<(String, Vec<u8>)>);
 
 impl Params {
     /// Reads `query`, of which only the names in `allowed` may occur.
@@ -21,22 +24,33 @@ impl Params {
         let mut params = Params::default();
         for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = text(name)?;
+            let name = text(name, bytes(name)?)?;
             if !allowed.contains(&name.as_str()) {
                 return Err(unknown(&name, allowed));
             }
-            if params.get(&name).is_some() {
+            if params.bytes(&name).is_some() {
                 let message = format!("parameter {name:?} is given twice");
                 return Err(Problem::new(INVALID_PARAMETER, message));
             }
-            params.0.push((name, text(value)?));
+            let value = if BYTES.contains(&name.as_str()) {
+                bytes(value)?
+            } else {
+                text(value, bytes(value)?)?.into_bytes()
+            };
+            params.0.push((name, value));
         }
         Ok(params)
     }
 
     /// The value of `name`; empty when it was given without one.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        // What is not a key was judged to be text above.
+        self.bytes(name).map(|value| std::str::from_utf8(value).unwrap_or(""))
+    }
+
+    /// The value of `name`, which may be any bytes.
+    pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
     }
 
     /// Whether the switch `name` is on: `?name`, `?name=true`, `?name=1`.
@@ -73,11 +87,14 @@ pub(super) fn invalid(name: &str, value: &str, accepted: &str) -> Problem {
     Problem::new(INVALID_PARAMETER, message).hint(format!("{name} takes {accepted}"))
 }
 
-fn text(encoded: &str) -> Result<String, Problem> {
-    let Some(bytes) = percent_decode(&encoded.replace('+', " ")) else {
+fn bytes(encoded: &str) -> Result<Vec<u8>, Problem> {
+    percent_decode(&encoded.replace('+', " ")).ok_or_else(|| {
         let message = format!("the query has a bad percent-encoding in {encoded:?}");
-        return Err(Problem::new(BAD_PERCENT_ENCODING, message));
-    };
+        Problem::new(BAD_PERCENT_ENCODING, message)
+    })
+}
+
+fn text(encoded: &str, bytes: Vec<u8>) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| {
         Problem::new(INVALID_PARAMETER, format!("the query is not UTF-8 in {encoded:?}"))
     })

@@ -5,7 +5,6 @@
 
 use super::{Reply, json::push_string};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -69,6 +68,10 @@ catalogue! {
         "remove it; parameters are never ignored silently"
     INVALID_PARAMETER "invalid_parameter" 400 "A query parameter has an unusable value"
         "correct the value"
+    INVALID_CURSOR "invalid_cursor" 400 "The cursor cannot be used"
+        "hand back \"next\" as it came, with the same bounds and direction"
+    INVALID_TXN "invalid_txn" 400 "The transaction cannot be understood"
+        "see docs/http.md for its form"
     INVALID_CONDITION "invalid_condition" 400 "A condition cannot be understood"
         "If-Match takes \"<revision>\" or *, If-None-Match takes \"<revision>\", ... or *"
     INVALID_IDEMPOTENCY_KEY "invalid_idempotency_key" 400 "The idempotency key cannot be used"
@@ -84,7 +87,7 @@ catalogue! {
     LEASE_NOT_FOUND "lease_not_found" 404 "Lease not found"
         "grant a new lease"
     UNKNOWN_PATH "unknown_path" 404 "No such path"
-        "the paths are /key, /key/{key}, /cluster, /status, /health, /livez, /readyz, /version"
+        "the paths are /key, /key/{key}, /keys, /txn, /cluster, /status, /health, /livez, /readyz, /version"
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "The path does not take this method"
         "see the Allow header"
     NOT_TEXT "not_text" 406 "The value or key is not text"
@@ -251,7 +254,7 @@ impl Problem {
             body.push_str(json);
         }
         body.push('}');
-        let mut response = Reply::new(Full::new(Bytes::from(body)));
+        let mut response = Reply::new(Bytes::from(body).into());
         *response.status_mut() =
             StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         *response.headers_mut() = headers;

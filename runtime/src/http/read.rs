@@ -4,7 +4,7 @@
 //! answer from a node that is not a member, or render bytes as text.
 
 use super::{
-    Api, Reply,
+    Api, Content, Reply,
     condition::{Conditions, Judgement},
     key::{key, shown},
     negotiate::wants_raw,
@@ -21,7 +21,6 @@ use crate::{
     world::World,
 };
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
@@ -53,21 +52,14 @@ impl<W: World> Api<W> {
         let key = key(path, &params, self.limits.key_bytes)?;
         let raw = params.flag("raw")?;
         let meta = params.flag("meta")?;
-        let consistency = consistency(&params)?;
+        let consistency = consistency_of(&params)?;
         promises_kept(&head.headers, &PROMISES)?;
         let conditions = Conditions::parse(&head.headers, false)?;
         let revision = params.number("at")?.unwrap_or(0);
         let query = Query { revision, ..Query::of(KeyRange::One(key.clone())) };
         let deadline = self.deadline(self.timeout(&params)?);
         let answer = self.query(query, consistency, deadline).await?;
-        let mut headers = stamps(answer.applied, answer.revision);
-        headers.insert(
-            CONSISTENCY,
-            HeaderValue::from_static(match consistency {
-                Consistency::Linearizable => "linearizable",
-                Consistency::Stale => "stale",
-            }),
-        );
+        let mut headers = told(stamps(answer.applied, answer.revision), consistency);
         let found = match answer.reply {
             Ok(reply) => reply.items.into_iter().next(),
             Err(error) => return Err(refused(error).headers(headers)),
@@ -159,7 +151,20 @@ pub(super) fn promises_kept(headers: &HeaderMap, broken: &[HeaderName]) -> Resul
     }
 }
 
-fn consistency(params: &Params) -> Result<Consistency, Problem> {
+/// Adds how fresh an answer is.
+pub(super) fn told(mut headers: HeaderMap, consistency: Consistency) -> HeaderMap {
+    headers.insert(
+        CONSISTENCY,
+        HeaderValue::from_static(match consistency {
+            Consistency::Linearizable => "linearizable",
+            Consistency::Stale => "stale",
+        }),
+    );
+    headers
+}
+
+/// `?consistency=`.
+pub(super) fn consistency_of(params: &Params) -> Result<Consistency, Problem> {
     match params.get("consistency") {
         None | Some("linearizable") => Ok(Consistency::Linearizable),
         Some("stale") => Ok(Consistency::Stale),
@@ -187,7 +192,7 @@ fn bytes(item: KeyValue, mut headers: HeaderMap) -> Reply {
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let mut reply = Reply::new(Full::new(item.value));
+    let mut reply = Reply::new(item.value.into());
     *reply.headers_mut() = headers;
     reply
 }
@@ -195,7 +200,7 @@ fn bytes(item: KeyValue, mut headers: HeaderMap) -> Reply {
 /// 200 with JSON.
 pub(super) fn json(text: impl Into<Bytes>, mut headers: HeaderMap) -> Reply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let mut reply = Reply::new(Full::new(text.into()));
+    let mut reply = Reply::new(Content::from(text.into()));
     *reply.headers_mut() = headers;
     reply
 }

@@ -10,6 +10,10 @@ pub(super) enum Route<'p> {
     Keys,
     /// `/key/…`: what follows the second slash, as it came.
     Key(&'p str),
+    /// `/keys`
+    Range,
+    /// `/txn`
+    Txn,
     /// `/join`
     Join,
     /// `/cluster`
@@ -38,6 +42,8 @@ impl Route<'_> {
         }
         Some(match path {
             "/key" => Route::Keys,
+            "/keys" => Route::Range,
+            "/txn" => Route::Txn,
             "/join" => Route::Join,
             "/cluster" => Route::Cluster,
             "/cluster/transfer" => Route::Transfer,
@@ -54,8 +60,9 @@ impl Route<'_> {
     /// The methods it takes, as the `Allow` header lists them.
     pub(super) fn allow(self) -> &'static str {
         match self {
-            Route::Keys | Route::Join | Route::Transfer => "POST, OPTIONS",
+            Route::Keys | Route::Txn | Route::Join | Route::Transfer => "POST, OPTIONS",
             Route::Key(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Route::Range => "GET, HEAD, DELETE, OPTIONS",
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             Route::Cluster
             | Route::Status

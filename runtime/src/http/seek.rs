@@ -144,7 +144,7 @@ impl<W: World> Api<W> {
                 None => {
                     let (mut head, body) = reply.into_parts();
                     head.headers = end_to_end(&head.headers);
-                    Attempt::Done(Reply::from_parts(head, Full::new(body)))
+                    Attempt::Done(Reply::from_parts(head, body.into()))
                 }
             }),
             Err(ClientError::NotSent(why)) => Ok(Attempt::Again(Problem::new(

@@ -58,7 +58,7 @@ pub async fn serve<W: World>(
 ) {
     let client = Client::new(world.clone());
     let started = world.now();
-    let api = Arc::new(Api { world, handle, limits, client, started });
+    let api = Arc::new(Api { world, handle, limits, client, started, stop: Arc::clone(&stop) });
     let open = Arc::new(Open::default());
     accept(&api, listener, &stop, &open).await;
     open.none().await;

@@ -17,6 +17,7 @@ use hyper::{
     http::request::Parts,
 };
 use kvorum_core::raft::Instant;
+use std::sync::Arc;
 
 /// The node that gave the answer.
 const SERVED_BY: HeaderName = HeaderName::from_static("kvorum-served-by");
@@ -25,7 +26,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 impl<W: World> Api<W> {
     /// Answers `request`.
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Reply {
+    pub(super) async fn respond(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let started = self.world.now();
         let (head, body) = request.into_parts();
         let mut payload = Payload::new(&head, body);
@@ -38,7 +39,11 @@ impl<W: World> Api<W> {
         reply
     }
 
-    async fn dispatch(&self, head: &Parts, payload: &mut Payload) -> Result<Reply, Problem> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        head: &Parts,
+        payload: &mut Payload,
+    ) -> Result<Reply, Problem> {
         check_head(head, &self.limits)?;
         let path = head.uri.path();
         let Some(route) = Route::of(path) else {
@@ -52,6 +57,9 @@ impl<W: World> Api<W> {
             (Route::Key(key), &Method::GET) => self.get_key(head, key).await,
             (Route::Key(key), &Method::PUT) => self.put_key(head, key, payload).await,
             (Route::Key(key), &Method::DELETE) => self.delete_key(head, key).await,
+            (Route::Range, &Method::GET) => self.get_keys(head).await,
+            (Route::Range, &Method::DELETE) => self.delete_keys(head).await,
+            (Route::Txn, &Method::POST) => self.post_txn(head, payload).await,
             (Route::Join, &Method::POST) => self.join(head, payload).await,
             (Route::Cluster, &Method::GET) => self.get_cluster(head),
             (Route::Transfer, &Method::POST) => self.transfer(head, payload).await,
@@ -129,7 +137,9 @@ fn not_allowed(route: Route<'_>, head: &Parts) -> Problem {
     let message = format!("{} does not take {}", head.uri.path(), head.method);
     let problem = Problem::new(METHOD_NOT_ALLOWED, message).header(header::ALLOW, route.allow());
     match route {
-        Route::Keys => problem.hint("one key is at /key/{key}; POST /key sets keys"),
+        Route::Keys => {
+            problem.hint("one key is at /key/{key}, many are at /keys; POST /key sets keys")
+        }
         Route::Key(_) if head.method == Method::POST => {
             problem.hint("PUT /key/{key} sets a key to the body; POST /key takes a JSON object")
         }

@@ -14,6 +14,7 @@ use super::{
 use crate::config::Limits;
 use bytes::Bytes;
 use kvorum_core::kv::{Kind, Put};
+use serde_json::value::RawValue;
 
 /// The keys and values of a `POST /key` body.
 pub(super) fn keys_in(body: &Bytes, limits: &Limits) -> Result<Vec<Put>, Problem> {
@@ -26,26 +27,27 @@ pub(super) fn keys_in(body: &Bytes, limits: &Limits) -> Result<Vec<Put>, Problem
     for (name, value) in members {
         let key = Bytes::from(name);
         key::check(&key, limits.key_bytes)?;
-        let (value, kind) = match value.get().as_bytes().first() {
-            Some(b'"') => {
-                let text: String = serde_json::from_str(value.get())
-                    .map_err(|error| fault(Fault::Invalid(error.to_string()), limits))?;
-                (Bytes::from(text), Kind::Text)
-            }
-            Some(b'n') => {
-                let message = format!("the value of key '{}' is null", shown(&key));
-                return Err(Problem::new(INVALID_VALUE, message));
-            }
-            _ => {
-                // The body's object is the first level.
-                let text = json::compact(value, limits.json_depth.saturating_sub(1));
-                (Bytes::from(text.map_err(|f| fault(f, limits))?), Kind::Json)
-            }
-        };
+        if value.get() == "null" {
+            let message = format!("the value of key '{}' is null", shown(&key));
+            return Err(Problem::new(INVALID_VALUE, message));
+        }
+        // The body's object is the first level.
+        let (value, kind) =
+            typed(value, limits.json_depth.saturating_sub(1)).map_err(|f| fault(f, limits))?;
         check_value(&key, &value, limits)?;
         puts.push(Put { key, value, kind, lease: 0, previous: false });
     }
     Ok(puts)
+}
+
+/// A JSON value as it is stored: a string as its text, anything else as compact JSON.
+pub(super) fn typed(value: &RawValue, depth: usize) -> Result<(Bytes, Kind), Fault> {
+    if value.get().starts_with('"') {
+        let text: String =
+            serde_json::from_str(value.get()).map_err(|error| Fault::Invalid(error.to_string()))?;
+        return Ok((Bytes::from(text), Kind::Text));
+    }
+    Ok((Bytes::from(json::compact(value, depth)?), Kind::Json))
 }
 
 /// The body of a `PUT` that says it is JSON, compact.
@@ -58,7 +60,8 @@ pub(super) fn json_value(body: &Bytes, limits: &Limits) -> Result<Bytes, Problem
     Ok(Bytes::from(text))
 }
 
-fn text_of(body: &Bytes) -> Result<&str, Problem> {
+/// The body as text.
+pub(super) fn text_of(body: &Bytes) -> Result<&str, Problem> {
     if body.is_empty() {
         return Err(Problem::new(EMPTY_BODY, "request is not a valid json")
             .hint("the body is empty; send one JSON object, e.g. {\"key1\":\"value1\"}"));
@@ -69,7 +72,8 @@ fn text_of(body: &Bytes) -> Result<&str, Problem> {
     })
 }
 
-fn fault(fault: Fault, limits: &Limits) -> Problem {
+/// How a fault of JSON is told.
+pub(super) fn fault(fault: Fault, limits: &Limits) -> Problem {
     match fault {
         Fault::Invalid(why) => Problem::new(INVALID_JSON, "request is not a valid json").hint(why),
         Fault::Duplicate(name) => {

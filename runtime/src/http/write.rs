@@ -7,43 +7,31 @@ use super::{
     Api, Reply,
     body::Payload,
     condition::Conditions,
+    envelope::Envelope,
     key::key,
     negotiate::{is_json, wants_minimal},
     params::Params,
-    problem::{
-        INVALID_IDEMPOTENCY_KEY, OUTCOME_UNKNOWN, OVERLOADED, OVERWRITTEN, Problem, STOPPING,
-        TOO_MANY_KEYS, VALUE_TOO_LARGE,
-    },
-    read::promises_kept,
-    seek::{Attempt, Call, no_leader},
+    problem::{Problem, TOO_MANY_KEYS},
+    seek::Call,
     values::{check_value, echo, json_value, keys_in},
 };
-use crate::{handle::ExecuteError, world::World};
-use bytes::{Bytes, BytesMut};
-use hyper::{HeaderMap, header::HeaderName, http::request::Parts};
+use crate::world::World;
+use bytes::Bytes;
+use hyper::{HeaderMap, http::request::Parts};
 use kvorum_core::kv::{
-    Body, Command, Compare, Delete, Guard, Idempotency, KeyRange, Kind, Op, Put, Query, Target,
-    Txn, check::MAX_TXN_OPS,
+    Body, Compare, Delete, Guard, KeyRange, Kind, Op, Put, Query, Target, Txn, check::MAX_TXN_OPS,
 };
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What `POST /key` takes.
 pub(super) const POST_PARAMETERS: [&str; 2] = ["create", "timeout"];
 /// What `PUT` and `DELETE /key/{key}` take.
 pub(super) const ONE_KEY_PARAMETERS: [&str; 2] = ["timeout", "b64"];
 
-/// Headers whose promise to a write this version cannot keep.
-const PROMISES: [HeaderName; 1] = [HeaderName::from_static("kvorum-fence")];
-
-/// Makes repeats of a request take effect once.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Bytes of an idempotency key.
-const MAX_IDEMPOTENCY_KEY: usize = 128;
-
 /// A checked write and how its outcome is told.
 pub(super) struct Write {
-    txn: Txn,
-    idempotency: Option<Idempotency>,
+    envelope: Envelope,
+    /// How many conditions it has.
+    guards: usize,
     /// The keys it writes, in the order of its operations.
     pub keys: Vec<Bytes>,
     /// What is told of it.
@@ -76,7 +64,7 @@ impl<W: World> Api<W> {
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &POST_PARAMETERS)?;
         let create = params.flag("create")?;
-        let conditions = conditions(head)?;
+        let conditions = Conditions::parse(&head.headers, true)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let puts = keys_in(&body, &self.limits)?;
@@ -107,7 +95,7 @@ impl<W: World> Api<W> {
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
-        let conditions = conditions(head)?;
+        let conditions = Conditions::parse(&head.headers, true)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let (value, kind) = if is_json(&head.headers) {
@@ -127,7 +115,7 @@ impl<W: World> Api<W> {
     pub(super) async fn delete_key(&self, head: &Parts, path: &str) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
-        let conditions = conditions(head)?;
+        let conditions = Conditions::parse(&head.headers, true)?;
         let deadline = self.deadline(self.timeout(&params)?);
         let keys = vec![key.clone()];
         let mut txn = guarded(&keys, &conditions);
@@ -138,38 +126,11 @@ impl<W: World> Api<W> {
 
     async fn write(&self, call: Call<'_>, write: Write) -> Result<Reply, Problem> {
         let most = self.limits.keys_per_request.max(MAX_TXN_OPS);
-        if write.txn.guards.len() > most {
+        if write.guards > most {
             let message = format!("the request has more than {most} conditions on its keys");
             return Err(Problem::new(TOO_MANY_KEYS, message));
         }
-        self.decide(&call, || self.propose(&write)).await
-    }
-
-    async fn propose(&self, write: &Write) -> Result<Attempt, Problem> {
-        let command = write.command(self.world.wall_ms());
-        match self.handle.execute(command).await {
-            Ok(executed) => write.tell(executed).map(Attempt::Done),
-            Err(ExecuteError::NotLeader) => {
-                Ok(Attempt::Again(no_leader(&self.handle.view().get())))
-            }
-            Err(ExecuteError::Stopping) => {
-                Ok(Attempt::Again(Problem::new(STOPPING, "the node is stopping")))
-            }
-            Err(ExecuteError::Lost) => Ok(Attempt::Again(Problem::new(
-                OVERWRITTEN,
-                "another leader's entry took the write's place",
-            ))),
-            Err(ExecuteError::Overloaded) => {
-                Err(Problem::new(OVERLOADED, "too many writes are under way"))
-            }
-            Err(ExecuteError::TooLarge) => {
-                Err(Problem::new(VALUE_TOO_LARGE, "the write is too large for one log entry"))
-            }
-            Err(ExecuteError::Unknown) => Err(Problem::new(
-                OUTCOME_UNKNOWN,
-                "the write was proposed, but its outcome cannot be learnt here any more",
-            )),
-        }
+        self.decide(&call, || self.submit(&write.envelope, |executed| write.tell(executed))).await
     }
 }
 
@@ -180,25 +141,9 @@ impl Write {
         shape: Shape,
         headers: &HeaderMap,
     ) -> Result<Write, Problem> {
-        let minimal = wants_minimal(headers);
-        let mut write = Write { txn, idempotency: None, keys, shape, minimal };
-        if let Some(key) = idempotency_key(headers)? {
-            // Without key and time, the command's encoding is the request's meaning.
-            let mut meaning = BytesMut::new();
-            write.command(0).encode(&mut meaning);
-            let fingerprint = xxh3_64_with_seed(&meaning, write.shape.number());
-            write.idempotency = Some(Idempotency { key, fingerprint });
-        }
-        Ok(write)
-    }
-
-    fn command(&self, time_ms: u64) -> Command {
-        Command {
-            time_ms,
-            idempotency: self.idempotency.clone(),
-            principal: Bytes::new(),
-            body: Body::Txn(self.txn.clone()),
-        }
+        let guards = txn.guards.len();
+        let envelope = Envelope::new(Body::Txn(txn), headers, shape.number())?;
+        Ok(Write { envelope, guards, keys, shape, minimal: wants_minimal(headers) })
     }
 }
 
@@ -211,23 +156,6 @@ impl Shape {
             Shape::Deleted => 2,
         }
     }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
-    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    let key = value.as_bytes();
-    let visible = key.iter().all(u8::is_ascii_graphic);
-    if !visible || key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || given.next().is_some() {
-        let message = "Idempotency-Key is not one string of 1 to 128 visible ASCII characters";
-        return Err(Problem::new(INVALID_IDEMPOTENCY_KEY, message));
-    }
-    Ok(Some(Bytes::copy_from_slice(key)))
-}
-
-fn conditions(head: &Parts) -> Result<Conditions, Problem> {
-    promises_kept(&head.headers, &PROMISES)?;
-    Conditions::parse(&head.headers, true)
 }
 
 /// A transaction with the conditions on every key and, if there are any, a look at what is there

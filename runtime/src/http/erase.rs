@@ -1,0 +1,53 @@
+//! `DELETE /keys`: a range of keys, at one revision.
+//!
+//! Rule: without bounds, only `?all=true` deletes everything. Must never: delete in parts.
+
+use super::{
+    Api, Reply,
+    envelope::Envelope,
+    params::Params,
+    problem::{INTERNAL, INVALID_CONDITION, Problem},
+    read::{json, refused},
+    scan::bounded_range,
+    seek::Call,
+};
+use crate::{handle::Executed, world::World};
+use bytes::Bytes;
+use hyper::{
+    header::{IF_MATCH, IF_NONE_MATCH},
+    http::request::Parts,
+};
+use kvorum_core::kv::{Body, Delete, Op, OpReply, Txn};
+
+/// What `DELETE /keys` takes.
+pub(super) const PARAMETERS: [&str; 5] = ["prefix", "start", "end", "all", "timeout"];
+
+impl<W: World> Api<W> {
+    /// Answers `DELETE /keys`.
+    pub(super) async fn delete_keys(&self, head: &Parts) -> Result<Reply, Problem> {
+        let params = Params::parse(head.uri.query(), &PARAMETERS)?;
+        let range = bounded_range(&params)?;
+        if head.headers.contains_key(IF_MATCH) || head.headers.contains_key(IF_NONE_MATCH) {
+            let message = "conditions are about one key; /txn takes them for ranges";
+            return Err(Problem::new(INVALID_CONDITION, message));
+        }
+        let then = vec![Op::Delete(Delete { range, previous: false })];
+        let body = Body::Txn(Txn { then, ..Txn::default() });
+        let envelope = Envelope::new(body, &head.headers, 3)?;
+        let deadline = self.deadline(self.timeout(&params)?);
+        let call = Call { head, body: Bytes::new(), deadline };
+        self.decide(&call, || self.submit(&envelope, tell)).await
+    }
+}
+
+fn tell(executed: Executed) -> Result<Reply, Problem> {
+    let headers = super::outcome::stamps_of(&executed);
+    let revision = executed.reply.revision;
+    match executed.reply.result.map(|outcome| outcome.results.into_iter().next()) {
+        Ok(Some(OpReply::Delete { deleted, .. })) => {
+            Ok(json(format!("{{\"deleted\":{deleted},\"revision\":{revision}}}"), headers))
+        }
+        Ok(_) => Err(Problem::new(INTERNAL, "the outcome does not fit the write").headers(headers)),
+        Err(error) => Err(refused(error).headers(headers)),
+    }
+}
