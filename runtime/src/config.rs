@@ -76,6 +76,13 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Open client connections. Default 10,000.
     pub connections: usize,
+    /// Watches of this node at a time. Default 10,000.
+    pub watches: usize,
+    /// In silence, a watch says this often how far it has come; this is also how a client that has
+    /// left is noticed. Default 15 s.
+    pub watch_progress: Duration,
+    /// A watch whose client takes nothing for so long is ended. Default 60 s.
+    pub watch_patience: Duration,
     /// How long a body may take to arrive. Default 10 s.
     pub body_timeout: Duration,
     /// `?timeout=` when not given. Default 5 s.
@@ -94,6 +101,9 @@ impl Default for Limits {
             json_depth: 64,
             header_bytes: 64 << 10,
             connections: 10_000,
+            watches: 10_000,
+            watch_progress: Duration::from_secs(15),
+            watch_patience: Duration::from_secs(60),
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(5),
             max_request_timeout: Duration::from_secs(60),
@@ -275,6 +285,9 @@ fn limits(reader: &Reader) -> Result<Limits, ConfigError> {
         json_depth: size(reader.count("KVORUM_MAX_JSON_DEPTH")?),
         header_bytes: size(reader.bytes("KVORUM_MAX_HEADER_BYTES")?),
         connections: size(reader.count("KVORUM_MAX_CONNECTIONS")?),
+        watches: size(reader.count("KVORUM_MAX_WATCHES")?),
+        watch_progress: reader.duration("KVORUM_WATCH_PROGRESS")?,
+        watch_patience: reader.duration("KVORUM_WATCH_PATIENCE")?,
         body_timeout: reader.duration("KVORUM_BODY_TIMEOUT")?,
         request_timeout: reader.duration("KVORUM_REQUEST_TIMEOUT")?,
         max_request_timeout: reader.duration("KVORUM_MAX_REQUEST_TIMEOUT")?,

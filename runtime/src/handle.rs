@@ -3,10 +3,10 @@
 //! Rule: every request gets exactly one answer, and the answer says truthfully whether a write may
 //! have been applied. Must never: touch the core; the driver alone does.
 
-use crate::sync::Watched;
+use crate::{sync::Watched, watch::Hub};
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{Command, CommandError, Query, QueryReply, Reply},
+    kv::{Change, Command, CommandError, Query, QueryReply, Reply},
     raft::{Index, NodeId, RoleName, Term},
 };
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     view: Arc<Watched<View>>,
+    hub: Arc<Hub>,
 }
 
 /// A request to the driver.
@@ -38,6 +39,15 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Answer, QueryError>>,
     },
+    /// Read what changed, from this node's state as it is.
+    Changes {
+        /// The first position: revision, and which of its changes.
+        from: (u64, u32),
+        /// At most so many.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Changes>,
+    },
     /// Take a node into the cluster, here, as the leader.
     Join {
         /// Who.
@@ -53,6 +63,9 @@ pub enum Request {
         reply: oneshot::Sender<Result<String, String>>,
     },
 }
+
+/// The changes asked for; why the store cannot give them; or why nobody asked it.
+pub type Changes = Result<Result<Vec<Change>, CommandError>, QueryError>;
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -205,8 +218,14 @@ pub enum Phase {
 impl Handle {
     /// A handle whose requests go to `requests`.
     #[must_use]
-    pub fn new(requests: mpsc::Sender<Request>, view: Arc<Watched<View>>) -> Handle {
-        Handle { requests, view }
+    pub fn new(requests: mpsc::Sender<Request>, view: Arc<Watched<View>>, hub: Arc<Hub>) -> Handle {
+        Handle { requests, view, hub }
+    }
+
+    /// Where changes are published.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// What can be seen of the node.
@@ -239,6 +258,18 @@ impl Handle {
     ) -> Result<Answer, QueryError> {
         let (reply, outcome) = oneshot::channel();
         if self.requests.send(Request::Query { query, consistency, reply }).await.is_err() {
+            return Err(QueryError::Stopping);
+        }
+        outcome.await.unwrap_or(Err(QueryError::Stopping))
+    }
+
+    /// Reads what changed, from this node's state as it is.
+    ///
+    /// # Errors
+    /// See `QueryError`; within, what the store says.
+    pub async fn changes(&self, from: (u64, u32), limit: usize) -> Changes {
+        let (reply, outcome) = oneshot::channel();
+        if self.requests.send(Request::Changes { from, limit, reply }).await.is_err() {
             return Err(QueryError::Stopping);
         }
         outcome.await.unwrap_or(Err(QueryError::Stopping))

@@ -11,4 +11,5 @@ pub mod node;
 pub mod storage;
 pub mod sync;
 pub mod transport;
+pub mod watch;
 pub mod world;

@@ -97,6 +97,8 @@ async fn every_problem_can_be_met() {
     ] {
         meet(node.call_with("PUT", "/key/a", &[(name, value)], "v").await);
     }
+    meet(node.post("/txn", r#"{"if":1}"#).await);
+    meet(node.get("/keys?cursor=x").await);
     meet(node.post("/status", "").await);
     let mut raw = Raw::connect(&node.address).await;
     raw.send("POST /key HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
@@ -157,6 +159,11 @@ async fn every_problem_can_be_met() {
 
     let full = Node::leader_with(Limits { connections: 0, ..limits }).await;
     meet(full.get("/livez").await);
+
+    let full = Node::leader_with(Limits { watches: 0, ..Limits::default() }).await;
+    meet(full.get("/watch").await);
+    // Comes as the last event of a watch: see http_watch.rs.
+    met.insert("slow_watcher".to_owned());
 
     let known: BTreeSet<String> = CATALOGUE.iter().map(|kind| kind.code.to_owned()).collect();
     let missed: Vec<&String> = known.difference(&met).collect();

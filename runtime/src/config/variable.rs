@@ -139,6 +139,19 @@ pub const VARIABLES: &[Variable] = &[
         "longest head of a request (request line and headers)",
     ),
     v("KVORUM_MAX_CONNECTIONS", "10000", Accepts::Count(1, 1_000_000), "open client connections"),
+    v("KVORUM_MAX_WATCHES", "10000", Accepts::Count(1, 1_000_000), "watches open at a time"),
+    v(
+        "KVORUM_WATCH_PROGRESS",
+        "15s",
+        Accepts::Duration(100, 600_000),
+        "in silence, a watch says this often how far it has come",
+    ),
+    v(
+        "KVORUM_WATCH_PATIENCE",
+        "60s",
+        Accepts::Duration(1000, 3_600_000),
+        "a watch whose client reads nothing for so long is ended",
+    ),
     v(
         "KVORUM_BODY_TIMEOUT",
         "10s",

@@ -36,6 +36,8 @@ mod txn;
 mod txn_json;
 mod txn_reply;
 mod values;
+mod watch;
+mod watch_text;
 mod write;
 
 pub use content::Content;

@@ -14,6 +14,8 @@ pub(super) enum Route<'p> {
     Range,
     /// `/txn`
     Txn,
+    /// `/watch`
+    Watch,
     /// `/join`
     Join,
     /// `/cluster`
@@ -44,6 +46,7 @@ impl Route<'_> {
             "/key" => Route::Keys,
             "/keys" => Route::Range,
             "/txn" => Route::Txn,
+            "/watch" => Route::Watch,
             "/join" => Route::Join,
             "/cluster" => Route::Cluster,
             "/cluster/transfer" => Route::Transfer,
@@ -64,7 +67,8 @@ impl Route<'_> {
             Route::Key(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
             Route::Range => "GET, HEAD, DELETE, OPTIONS",
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-            Route::Cluster
+            Route::Watch
+            | Route::Cluster
             | Route::Status
             | Route::Health
             | Route::Livez

@@ -60,6 +60,7 @@ impl<W: World> Api<W> {
             (Route::Range, &Method::GET) => self.get_keys(head).await,
             (Route::Range, &Method::DELETE) => self.delete_keys(head).await,
             (Route::Txn, &Method::POST) => self.post_txn(head, payload).await,
+            (Route::Watch, &Method::GET) => self.get_watch(head).await,
             (Route::Join, &Method::POST) => self.join(head, payload).await,
             (Route::Cluster, &Method::GET) => self.get_cluster(head),
             (Route::Transfer, &Method::POST) => self.transfer(head, payload).await,

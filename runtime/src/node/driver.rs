@@ -389,6 +389,9 @@ impl<W: World> Driver<W> {
                     Consistency::Stale => self.state.push(StateJob::Query(vec![query])),
                 }
             }
+            Request::Changes { from, limit, reply } => {
+                self.state.push(StateJob::Changes { from, limit, reply });
+            }
             Request::Join { joiner, reply } => {
                 let status = self.raft.status();
                 if status.role == RoleName::Leader {

@@ -6,8 +6,9 @@
 
 use super::pending::{Outcome, Waiter};
 use crate::{
-    handle::{Answer, QueryError},
+    handle::{Answer, Changes, QueryError},
     storage::{LogStore, StateStore, StorageError},
+    watch::Hub,
 };
 use kvorum_core::{
     kv,
@@ -16,6 +17,7 @@ use kvorum_core::{
         Write,
     },
 };
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// A job for the log's lane.
@@ -39,11 +41,24 @@ pub enum StateJob {
     },
     /// Answer queries from the state as it is then.
     Query(Vec<PendingQuery>),
+    /// Read what changed from a position on.
+    Changes {
+        /// The first position.
+        from: (u64, u32),
+        /// At most so many.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Changes>,
+    },
     /// Send or receive a snapshot.
     Snapshot(SnapshotRequest),
     /// Make everything durable, then say so (at the end of a graceful stop).
     Finish(oneshot::Sender<()>),
 }
+
+/// Changes of one batch that are handed to watchers; when there are more, the watchers read them
+/// from the store.
+const MOST_PUBLISHED: usize = 8192;
 
 /// A query on its way.
 #[derive(Debug)]
@@ -142,20 +157,24 @@ pub struct StateLane {
     /// Bytes applied since the last checkpoint.
     unsaved: u64,
     checkpoint_bytes: u64,
+    hub: Arc<Hub>,
     done: mpsc::UnboundedSender<Done>,
     failed: bool,
 }
 
 impl StateLane {
     /// `checkpoint_bytes`: applied bytes after which the state is made durable, so that the log
-    /// up to there may go.
+    /// up to there may go. What is applied is published at `hub`.
     pub fn new(
         state: Box<dyn StateStore>,
         checkpoint_bytes: u64,
+        hub: Arc<Hub>,
         done: mpsc::UnboundedSender<Done>,
     ) -> StateLane {
         let applied = state.applied().clone();
-        StateLane { state, applied, unsaved: 0, checkpoint_bytes, done, failed: false }
+        // Tables that cannot be read fail the first job.
+        hub.replace(kv::revision(state.tables()).unwrap_or(0));
+        StateLane { state, applied, unsaved: 0, checkpoint_bytes, hub, done, failed: false }
     }
 
     /// The lane's work.
@@ -175,6 +194,11 @@ impl StateLane {
         match job {
             StateJob::Apply { entries, waiters } => self.apply(entries, waiters),
             StateJob::Query(queries) => self.answer(queries),
+            StateJob::Changes { from, limit, reply } => {
+                let changes = kv::changes(self.state.tables(), from, limit).map_err(unreadable)?;
+                let _ = reply.send(Ok(changes));
+                Ok(())
+            }
             StateJob::Snapshot(request) => self.snapshot(request),
             StateJob::Finish(finished) => {
                 self.state.checkpoint()?;
@@ -199,8 +223,8 @@ impl StateLane {
             let outcome = match entry.payload {
                 Payload::Noop => Outcome::Done(index),
                 Payload::Command(bytes) => {
-                    let reply = kv::apply_bytes(self.state.tables_mut(), bytes)
-                        .map_err(|failure| StorageError::Io(failure.to_string()))?;
+                    let reply =
+                        kv::apply_bytes(self.state.tables_mut(), bytes).map_err(unreadable)?;
                     Outcome::Reply(index, reply)
                 }
                 Payload::Membership(membership) => {
@@ -224,6 +248,7 @@ impl StateLane {
         for (waiter, outcome) in answers {
             waiter.answer(outcome);
         }
+        self.publish()?;
         let index = self.applied.last.index;
         let _ = self.done.send(Done::Applied { index, digests });
         if self.unsaved >= self.checkpoint_bytes {
@@ -236,16 +261,25 @@ impl StateLane {
 
     /// What replicas are compared by: equal index, equal digest. One look-up.
     fn digest(&self) -> Result<u64, StorageError> {
-        let digest = kv::digest(self.state.tables())
-            .map_err(|failure| StorageError::Io(failure.to_string()))?;
+        let digest = kv::digest(self.state.tables()).map_err(unreadable)?;
         Ok((digest >> 64) as u64 ^ digest as u64)
     }
 
+    /// Tells the watchers what the tables hold now.
+    fn publish(&self) -> Result<(), StorageError> {
+        let tables = self.state.tables();
+        let revision = kv::revision(tables).map_err(unreadable)?;
+        self.hub.advance(revision, |after| {
+            let changes = kv::changes(tables, (after + 1, 0), MOST_PUBLISHED + 1);
+            let changes = changes.map_err(unreadable)?;
+            Ok(changes.ok().filter(|changes| changes.len() <= MOST_PUBLISHED))
+        })
+    }
+
     fn answer(&self, queries: Vec<PendingQuery>) -> Result<(), StorageError> {
-        let failure = |failure: kv::TableFailure| StorageError::Io(failure.to_string());
-        let revision = kv::revision(self.state.tables()).map_err(failure)?;
+        let revision = kv::revision(self.state.tables()).map_err(unreadable)?;
         for PendingQuery { query, reply } in queries {
-            let answer = kv::query(self.state.tables(), &query).map_err(failure)?;
+            let answer = kv::query(self.state.tables(), &query).map_err(unreadable)?;
             let applied = self.applied.last.index;
             let _ = reply.send(Ok(Answer { applied, reply: answer, revision }));
         }
@@ -280,6 +314,7 @@ impl StateLane {
                 self.state.install_snapshot(&meta).map(|()| {
                     self.applied = meta.clone();
                     self.unsaved = 0;
+                    self.hub.replace(kv::revision(self.state.tables()).unwrap_or(0));
                     tracing::info!(index = meta.last.index.0, "snapshot installed");
                     SnapshotEvent::Installed { meta }
                 }),
@@ -296,4 +331,8 @@ impl StateLane {
         let _ = self.done.send(Done::Snapshot(event));
         Ok(())
     }
+}
+
+fn unreadable(failure: kv::TableFailure) -> StorageError {
+    StorageError::Io(failure.to_string())
 }

@@ -24,6 +24,7 @@ use crate::{
     storage::{Identity, Opened, disk, memory},
     sync::Watched,
     transport::{PeerEvent, Transport},
+    watch::Hub,
     world::{Listener, World},
 };
 use admit::Admission;
@@ -89,7 +90,8 @@ pub async fn run<W: World>(
     let view = Arc::new(Watched::new(first_view(&me, config.dir.is_some())));
     let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
     let (peer_sender, peers) = mpsc::channel(PEER_QUEUE);
-    let handle = Handle::new(request_sender, Arc::clone(&view));
+    let hub = Arc::new(Hub::default());
+    let handle = Handle::new(request_sender, Arc::clone(&view), Arc::clone(&hub));
     let transport =
         Transport::start(world.clone(), config.transport.clone(), me.clone(), raft, peer_sender);
     let http_stop = Arc::new(Stop::new());
@@ -101,7 +103,7 @@ pub async fn run<W: World>(
             let _ = drained_sender.send(());
         });
     }
-    let node = Node { world, config, me, view, transport, http_stop, drained };
+    let node = Node { world, config, me, view, hub, transport, http_stop, drained };
     node.live(store, requests, peers, stop).await
 }
 
@@ -111,6 +113,7 @@ struct Node<W: World> {
     config: Config,
     me: Member,
     view: Arc<Watched<View>>,
+    hub: Arc<Hub>,
     transport: Transport<W>,
     http_stop: Arc<Stop>,
     drained: oneshot::Receiver<()>,
@@ -212,7 +215,8 @@ impl<W: World> Node<W> {
         let (verdict_sender, verdicts) = mpsc::unbounded_channel();
         let (control_sender, control) = mpsc::channel(2);
         let log = world.lane::<LogJob>("log", LANE_QUEUE, log_lane(log, done_sender.clone()));
-        let mut lane = StateLane::new(state, self.config.checkpoint_bytes, done_sender);
+        let mut lane =
+            StateLane::new(state, self.config.checkpoint_bytes, Arc::clone(&self.hub), done_sender);
         let state = world.lane("state", LANE_QUEUE, move |jobs| lane.work(jobs));
         let admission = Admission::new(
             world.clone(),

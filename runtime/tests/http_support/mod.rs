@@ -17,6 +17,7 @@ use kvorum_runtime::{
     },
     http::{self, stop::Stop},
     sync::Watched,
+    watch::Hub,
     world::{Listener, TokioWorld, World},
 };
 use serde_json::Value;
@@ -82,6 +83,7 @@ pub struct Node {
     pub view: Arc<Watched<View>>,
     pub script: Arc<Mutex<Script>>,
     pub store: SharedStore,
+    pub hub: Arc<Hub>,
     pub stop: Arc<Stop>,
     pub server: JoinHandle<()>,
 }
@@ -125,11 +127,14 @@ impl Node {
         }));
         let script = Arc::new(Mutex::new(Script::default()));
         let (requests, inbox) = mpsc::channel(64);
-        tokio::spawn(answer(inbox, Arc::clone(&view), Arc::clone(&script), Arc::clone(&store)));
-        let handle = Handle::new(requests, Arc::clone(&view));
+        let hub = Arc::new(Hub::default());
+        hub.replace(kv::revision(&store.lock().unwrap().tables).unwrap());
+        let parts = (Arc::clone(&view), Arc::clone(&script), Arc::clone(&store), Arc::clone(&hub));
+        tokio::spawn(answer(inbox, parts.0, parts.1, parts.2, parts.3));
+        let handle = Handle::new(requests, Arc::clone(&view), Arc::clone(&hub));
         let stop = Arc::new(Stop::new());
         let server = tokio::spawn(http::serve(world, listener, handle, limits, Arc::clone(&stop)));
-        Node { address, view, script, store, stop, server }
+        Node { address, view, script, store, hub, stop, server }
     }
 
     pub fn me(&self) -> Member {
@@ -195,6 +200,7 @@ async fn answer(
     view: Arc<Watched<View>>,
     script: Arc<Mutex<Script>>,
     store: SharedStore,
+    hub: Arc<Hub>,
 ) {
     while let Some(request) = inbox.recv().await {
         let leads = view.get().role == RoleName::Leader;
@@ -217,6 +223,11 @@ async fn answer(
                     }
                 };
                 let _ = reply.send(outcome);
+                publish(&store, &hub);
+            }
+            NodeRequest::Changes { from, limit, reply } => {
+                let store = store.lock().unwrap();
+                let _ = reply.send(Ok(kv::changes(&store.tables, from, limit).unwrap()));
             }
             NodeRequest::Query { query, consistency, reply } => {
                 script.consistencies.push(consistency);
@@ -261,6 +272,16 @@ fn apply(store: &SharedStore, command: &Command) -> Executed {
     let index = Index(store.index);
     let reply = kv::apply(&mut store.tables, command).unwrap();
     Executed { index, reply }
+}
+
+/// What the state machine's lane does after each batch.
+pub fn publish(store: &SharedStore, hub: &Hub) {
+    let store = store.lock().unwrap();
+    let revision = kv::revision(&store.tables).unwrap();
+    hub.advance(revision, |after| {
+        kv::changes(&store.tables, (after + 1, 0), usize::MAX).map(Result::ok)
+    })
+    .unwrap();
 }
 
 fn look(store: &SharedStore, query: &Query) -> Answer {
