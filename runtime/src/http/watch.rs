@@ -38,8 +38,9 @@ pub(super) const PARAMETERS: [&str; 8] =
 /// Where a client that was cut off stopped (the name is that of the HTML standard).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// A node that stops waits so long for a client to take the reason.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a client has to take the reason for the end, and how long when the node stops.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+const STOPPING_PATIENCE: Duration = Duration::from_secs(1);
 /// Changes read from the store at once.
 const PAGE: usize = 512;
 /// Changes in one message; a revision with more comes in parts.
@@ -124,7 +125,7 @@ impl<W: World> Watch<W> {
         };
         if let End::Problem(problem) = ended {
             let patience =
-                if problem.kind() == STOPPING { LAST_WORD } else { self.api.limits.watch_patience };
+                if problem.kind() == STOPPING { STOPPING_PATIENCE } else { LAST_PATIENCE };
             let instance = format!("req-{:016x}", self.api.world.entropy());
             let problem = problem.respond(&instance, false);
             let problem = problem.body().whole().cloned().unwrap_or_default();
