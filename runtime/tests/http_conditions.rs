@@ -151,8 +151,5 @@ async fn conditions_that_cannot_be_understood_are_refused() {
 async fn promises_that_cannot_be_kept_are_not_made() {
     let node = Node::leader().await;
     with(&node, "PUT", "/key/a", "kvorum-fence", "1", "x").await.assert_problem(501, "unsupported");
-    with(&node, "GET", "/key/a", "kvorum-min-revision", "1", "")
-        .await
-        .assert_problem(501, "unsupported");
     assert_eq!(node.executed(), 0);
 }

@@ -11,7 +11,7 @@ use kvorum_core::{
 use kvorum_runtime::{
     config::Limits,
     handle::{ExecuteError, Executed, JoinError, QueryError},
-    http::problem::{Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem},
+    http::problem::{Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem, REVISION_NOT_REACHED},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -41,6 +41,8 @@ fn codes_are_unique_and_certainty_follows_the_status() {
         let applied = Problem::new(*kind, "x").applied();
         match kind.status {
             503 => assert_eq!(applied, Applied::No, "{}", kind.code),
+            // Only reads wait for a revision.
+            504 if *kind == REVISION_NOT_REACHED => {}
             504 => assert_eq!(applied, Applied::Unknown, "{}", kind.code),
             400..500 => assert_eq!(applied, Applied::No, "{}", kind.code),
             _ => {}
@@ -99,6 +101,8 @@ async fn every_problem_can_be_met() {
     }
     meet(node.post("/txn", r#"{"if":1}"#).await);
     meet(node.get("/keys?cursor=x").await);
+    let ahead = [("kvorum-min-revision", "99")];
+    meet(node.call_with("GET", "/key/a?timeout=30ms", &ahead, "").await);
     meet(node.post("/status", "").await);
     let mut raw = Raw::connect(&node.address).await;
     raw.send("POST /key HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;

@@ -36,6 +36,7 @@ mod txn;
 mod txn_json;
 mod txn_reply;
 mod values;
+mod wait;
 mod watch;
 mod watch_text;
 mod write;

@@ -140,6 +140,8 @@ catalogue! {
         "go on after the last id, and read faster"
     TOO_MANY_CONNECTIONS "too_many_connections" 503 "Too many connections"
         "try again, keep connections alive, or raise KVORUM_MAX_CONNECTIONS"
+    REVISION_NOT_REACHED "revision_not_reached" 504 "The revision was not reached in time"
+        "ask again, or ask another node"
     OUTCOME_UNKNOWN "outcome_unknown" 504 "The outcome could not be learnt"
         "repeat with the same Idempotency-Key; without one, read before writing again"
 }

@@ -11,8 +11,8 @@ use super::{
     params::{Params, invalid},
     problem::{
         COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FUTURE_REVISION, IDEMPOTENCY_MISMATCH, INTERNAL,
-        KEY_NOT_FOUND, LEASE_NOT_FOUND, NOT_TEXT, OVERLOADED, PRECONDITION_FAILED, Problem,
-        STOPPING, UNSUPPORTED,
+        INVALID_CONDITION, KEY_NOT_FOUND, LEASE_NOT_FOUND, NOT_TEXT, OVERLOADED,
+        PRECONDITION_FAILED, Problem, REVISION_NOT_REACHED, STOPPING, UNSUPPORTED,
     },
     record, seek,
 };
@@ -33,10 +33,8 @@ use kvorum_core::{
 use std::time::Duration;
 
 /// What `GET /key/{key}` takes.
-pub(super) const PARAMETERS: [&str; 6] = ["raw", "meta", "consistency", "timeout", "b64", "at"];
-
-/// Headers whose promise to a read this version cannot keep.
-const PROMISES: [HeaderName; 1] = [HeaderName::from_static("kvorum-min-revision")];
+pub(super) const PARAMETERS: [&str; 8] =
+    ["raw", "meta", "consistency", "timeout", "b64", "at", "wait", "since"];
 
 /// The store's revision at an answer.
 const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
@@ -44,6 +42,19 @@ const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
 const INDEX: HeaderName = HeaderName::from_static("kvorum-index");
 /// How fresh an answer is.
 const CONSISTENCY: HeaderName = HeaderName::from_static("kvorum-consistency");
+
+/// The lowest revision that an answer may be of.
+const MIN_REVISION: HeaderName = HeaderName::from_static("kvorum-min-revision");
+
+/// What to read, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub query: Query,
+    pub consistency: Consistency,
+    /// The state must have reached this revision.
+    pub least: u64,
+    pub timeout: Duration,
+}
 
 impl<W: World> Api<W> {
     /// Answers `GET` and `HEAD` of the key in `path`.
@@ -53,12 +64,17 @@ impl<W: World> Api<W> {
         let raw = params.flag("raw")?;
         let meta = params.flag("meta")?;
         let consistency = consistency_of(&params)?;
-        promises_kept(&head.headers, &PROMISES)?;
         let conditions = Conditions::parse(&head.headers, false)?;
         let revision = params.number("at")?.unwrap_or(0);
         let query = Query { revision, ..Query::of(KeyRange::One(key.clone())) };
-        let deadline = self.deadline(self.timeout(&params)?);
-        let answer = self.query(query, consistency, deadline).await?;
+        let least = least_revision(&head.headers)?;
+        let wait = self.patience_for_news(&params, &head.headers, &conditions)?;
+        let timeout = self.timeout(&params)?;
+        let read = Read { query, consistency, least, timeout };
+        let (answer, news) = match &wait {
+            None => (self.read(&read).await?, true),
+            Some(wait) => self.read_when_changed(&read, wait, &conditions).await?,
+        };
         let mut headers = told(stamps(answer.applied, answer.revision), consistency);
         let found = match answer.reply {
             Ok(reply) => reply.items.into_iter().next(),
@@ -68,8 +84,8 @@ impl<W: World> Api<W> {
             headers.insert(header::ETAG, etag(item.mod_revision));
         }
         match conditions.judge(found.as_ref().map(|item| item.mod_revision)) {
-            Judgement::Go => {}
-            Judgement::NotModified => {
+            Judgement::Go if news => {}
+            Judgement::Go | Judgement::NotModified => {
                 let mut reply = Reply::default();
                 *reply.status_mut() = StatusCode::NOT_MODIFIED;
                 *reply.headers_mut() = headers;
@@ -94,6 +110,26 @@ impl<W: World> Api<W> {
             None => {
                 let message = format!("key '{}' or its value is not text", shown(&key));
                 Err(Problem::new(NOT_TEXT, message).headers(headers))
+            }
+        }
+    }
+
+    /// Reads, waiting until the state has reached the revision that the client knows of.
+    pub(super) async fn read(&self, read: &Read) -> Result<Answer, Problem> {
+        let deadline = self.deadline(read.timeout);
+        let mut pause = self.first_pause();
+        loop {
+            let answer = self.query(read.query.clone(), read.consistency, deadline).await?;
+            if answer.revision >= read.least {
+                return Ok(answer);
+            }
+            let view = self.handle.view().get();
+            if !self.wait(&view, &mut pause, deadline).await {
+                let message = format!(
+                    "the store stands at revision {}, not yet at {}",
+                    answer.revision, read.least
+                );
+                return Err(Problem::new(REVISION_NOT_REACHED, message));
             }
         }
     }
@@ -138,6 +174,15 @@ impl<W: World> Api<W> {
     pub(super) fn deadline(&self, timeout: Duration) -> Instant {
         self.world.now().after(timeout)
     }
+}
+
+/// `Kvorum-Min-Revision`, or 0.
+pub(super) fn least_revision(headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(value) = headers.get(MIN_REVISION) else { return Ok(0) };
+    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let message = "Kvorum-Min-Revision is not a revision";
+        Problem::new(INVALID_CONDITION, message).hint("send the Kvorum-Revision of an answer")
+    })
 }
 
 /// Refuses headers whose promise this version cannot keep; ignoring them would break it silently.

@@ -12,7 +12,7 @@ use super::{
     params::{Params, invalid},
     problem::{INVALID_PARAMETER, NOT_TEXT, Problem},
     range,
-    read::{consistency_of, json, refused, stamps, told},
+    read::{Read, consistency_of, json, least_revision, refused, stamps, told},
     record,
 };
 use crate::{
@@ -23,10 +23,7 @@ use hyper::{
     header::{self, HeaderValue},
     http::request::Parts,
 };
-use kvorum_core::{
-    kv::{KeyRange, KeyValue, Query, QueryReply},
-    raft::Instant,
-};
+use kvorum_core::kv::{KeyRange, KeyValue, Query, QueryReply};
 use std::{sync::Arc, time::Duration};
 
 /// What `GET /keys` takes.
@@ -58,6 +55,8 @@ const STREAM_BYTES: u64 = 256 << 10;
 struct Scan {
     query: Query,
     consistency: Consistency,
+    /// What the client knows the store to have reached.
+    least: u64,
     timeout: Duration,
     /// What a cursor belongs to.
     identity: String,
@@ -70,6 +69,7 @@ impl<W: World> Api<W> {
         let params = Params::parse(head.uri.query(), &PARAMETERS)?;
         let mut scan = Scan::parse(&params)?;
         scan.timeout = self.timeout(&params)?;
+        scan.least = least_revision(&head.headers)?;
         if let Some(text) = params.get("cursor") {
             let cursor = Cursor::decode(text, scan.identity.as_bytes())?;
             scan.query.revision = cursor.revision;
@@ -78,7 +78,7 @@ impl<W: World> Api<W> {
         if wants_lines(&head.headers) {
             return self.stream(scan, params.get("limit").is_some()).await;
         }
-        let answer = self.page(&scan, self.deadline(scan.timeout)).await?;
+        let answer = self.page(&scan).await?;
         let mut headers = told(stamps(answer.applied, answer.revision), scan.consistency);
         let page = match answer.reply {
             Ok(page) => page,
@@ -98,8 +98,11 @@ impl<W: World> Api<W> {
         Ok(json(scan.render(&page, revision, next.as_deref())?, headers))
     }
 
-    async fn page(&self, scan: &Scan, deadline: Instant) -> Result<Answer, Problem> {
-        self.query(scan.query.clone(), scan.consistency, deadline).await
+    async fn page(&self, scan: &Scan) -> Result<Answer, Problem> {
+        let Scan { query, consistency, least, timeout, .. } = scan;
+        let query = query.clone();
+        let (consistency, least, timeout) = (*consistency, *least, *timeout);
+        self.read(&Read { query, consistency, least, timeout }).await
     }
 
     /// One JSON object per line, and a last line that says that nothing is missing.
@@ -111,7 +114,7 @@ impl<W: World> Api<W> {
         let mut left = if limited { scan.query.limit } else { u64::MAX };
         scan.query.limit = left.min(STREAM_ITEMS);
         scan.query.max_bytes = STREAM_BYTES;
-        let first = self.page(&scan, self.deadline(scan.timeout)).await?;
+        let first = self.page(&scan).await?;
         let mut headers = told(stamps(first.applied, first.revision), scan.consistency);
         let mut page = match first.reply {
             Ok(page) => page,
@@ -161,7 +164,7 @@ impl<W: World> Api<W> {
     }
 
     async fn next_page(&self, scan: &Scan) -> Result<QueryReply, Problem> {
-        let answer = self.page(scan, self.deadline(scan.timeout)).await?;
+        let answer = self.page(scan).await?;
         answer.reply.map_err(refused)
     }
 }
@@ -195,7 +198,7 @@ impl Scan {
         }
         let identity = format!("{:?} {}", query.range, query.descending);
         let consistency = consistency_of(params)?;
-        Ok(Scan { query, consistency, timeout: Duration::ZERO, identity, map })
+        Ok(Scan { query, consistency, least: 0, timeout: Duration::ZERO, identity, map })
     }
 
     /// The revision the scan is of.
