@@ -11,6 +11,9 @@ use super::{
 };
 use alloc::{collections::VecDeque, vec::Vec};
 
+/// Room made at once for entries to hand out; more are few enough to grow for.
+const MAX_RESERVED: usize = 1024;
+
 /// What the state machine has and has been given.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Apply {
@@ -79,6 +82,8 @@ impl Raft {
         }
         let limit = self.commit.min(self.log.written());
         let apply = &mut self.apply;
+        let expected = usize::try_from(limit.distance(apply.handed)).unwrap_or(usize::MAX);
+        entries.reserve(expected.min(MAX_RESERVED));
         let mut bytes = 0;
         while apply.handed < limit {
             let next = apply.handed.next();

@@ -68,9 +68,9 @@ impl Membership {
     /// Whether the sets fit together: every member has one context, and a learner is nothing else.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        let members: BTreeSet<NodeId> =
-            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
-        members.iter().eq(self.contexts.keys())
+        let mut members = self.voters.iter().chain(&self.outgoing).chain(&self.learners);
+        members.all(|id| self.contexts.contains_key(id))
+            && self.contexts.keys().all(|&id| self.contains(id))
             && self.learners.iter().all(|&learner| !self.is_voter(learner))
     }
 

@@ -201,6 +201,7 @@ impl Raft {
         commands: Vec<Bytes>,
     ) -> Result<RangeInclusive<Index>, Refused> {
         self.advance_clock(now);
+        self.refuse_when_halted()?;
         let indexes = self.append_commands(commands);
         self.check_after_event();
         indexes
@@ -213,6 +214,7 @@ impl Raft {
     /// `NotLeader { leader: None }` when there is nobody to ask, `Overloaded`.
     pub fn read(&mut self, now: Instant, id: ReadId) -> Result<(), Refused> {
         self.advance_clock(now);
+        self.refuse_when_halted()?;
         let accepted = self.accept_read(id);
         self.check_after_event();
         accepted
@@ -229,6 +231,7 @@ impl Raft {
         change: Change,
     ) -> Result<EntryId, Refused> {
         self.advance_clock(now);
+        self.refuse_when_halted()?;
         let entry = self.append_change(base, change);
         self.check_after_event();
         entry
@@ -245,6 +248,7 @@ impl Raft {
         to: Option<NodeId>,
     ) -> Result<NodeId, Refused> {
         self.advance_clock(now);
+        self.refuse_when_halted()?;
         let target = self.begin_transfer(to);
         self.check_after_event();
         target
@@ -456,6 +460,11 @@ impl Raft {
     pub(super) fn halt(&mut self, evidence: Evidence) {
         self.halted = true;
         self.evidence = Some(evidence);
+    }
+
+    /// Who has halted leads nobody, whatever its role says: a request taken in would never end.
+    fn refuse_when_halted(&self) -> Result<(), Refused> {
+        if self.halted { Err(Refused::NotLeader { leader: None }) } else { Ok(()) }
     }
 
     pub(super) fn ignore(&mut self, why: Ignored) {

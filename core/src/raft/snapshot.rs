@@ -277,7 +277,7 @@ impl Raft {
     pub(super) fn count_chunk(&mut self, from: NodeId, id: EntryId, end: u64, installed: bool) {
         let (now, max_bytes) = (self.now, self.config.snapshot_chunk_bytes);
         let base = self.log.base();
-        let agrees = id.index <= base.index || self.log.contains(id);
+        let agrees = id.index < base.index || self.log.contains(id);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if installed {

@@ -28,6 +28,7 @@ pub const COMMANDS: &[&str] = &[
     "drop",
     "durable",
     "elect",
+    "fail",
     "heal",
     "hold",
     "ignored",
@@ -125,6 +126,10 @@ impl World {
             "ignored" => self.ignored(words.node(1)),
             "next" => self.next_wake(words.node(1)),
             "unreachable" => self.handle(words.node(1), Event::Unreachable(words.node(2))),
+            "fail" => {
+                let event = SnapshotEvent::Failed { peer: words.node(2) };
+                self.handle(words.node(1), Event::Snapshot(event));
+            }
             "durable" => {
                 let meta = self.node(words.node(1)).disk.applied.clone();
                 self.handle(words.node(1), Event::Snapshot(SnapshotEvent::Durable { meta }));

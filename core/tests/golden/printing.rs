@@ -21,6 +21,7 @@ impl World {
     pub fn say_output(&mut self, id: NodeId, output: &Output) {
         if let Some(evidence) = &output.fatal {
             self.tell(format_args!("{id} stops: {evidence}"));
+            self.node(id).stopped = true;
         }
         if let Some(changed) = output.changed {
             self.say_change(id, changed);
@@ -71,7 +72,8 @@ impl World {
             match &node.raft {
                 Some(raft) => {
                     let state = brief(&node.disk.state);
-                    writeln!(self.output, "{raft} state [{state}]").unwrap();
+                    let stopped = if node.stopped { " (stopped)" } else { "" };
+                    writeln!(self.output, "{raft} state [{state}]{stopped}").unwrap();
                 }
                 None => writeln!(self.output, "{id} down").unwrap(),
             }

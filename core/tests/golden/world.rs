@@ -20,6 +20,8 @@ pub struct Node {
     lives: u64,
     /// What was last said of it.
     pub said: Option<Changed>,
+    /// It has shown evidence and does nothing any more.
+    pub stopped: bool,
 }
 
 /// Everything a script moves.
@@ -84,6 +86,7 @@ impl World {
         let node = self.node(id);
         node.raft = None;
         node.said = None;
+        node.stopped = false;
         node.jobs = Jobs::default();
         let kept = written.min(node.writes.len());
         for write in std::mem::take(&mut node.writes).into_iter().take(kept) {

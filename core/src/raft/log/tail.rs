@@ -42,18 +42,18 @@ impl Tail {
             return Vec::new();
         };
         let skip = usize::try_from(from.distance(first)).unwrap_or(usize::MAX);
+        let held = self.entries.range(skip.min(self.entries.len())..);
         let mut bytes = 0;
-        self.entries
-            .iter()
-            .skip(skip)
+        let fits = held
             .take(max_entries.max(1))
             .enumerate()
             .take_while(|(position, entry)| {
                 bytes += entry.size();
                 *position == 0 || bytes <= max_bytes
             })
-            .map(|(_, entry)| entry.clone())
-            .collect()
+            .count();
+        // Counted first, so that the copy is made in one allocation of the right size.
+        self.entries.iter().skip(skip).take(fits).cloned().collect()
     }
 
     /// Bytes of the entries after `index`.
