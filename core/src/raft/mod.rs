@@ -5,6 +5,7 @@
 mod agreement;
 mod append;
 mod apply;
+mod canonical;
 mod check_quorum;
 mod commit;
 mod compaction;

@@ -119,6 +119,12 @@ impl Reads {
         }
     }
 
+    /// When each read is given up.
+    pub fn moments(&mut self) -> impl Iterator<Item = &mut Instant> {
+        let rounds = self.rounds.iter_mut().flat_map(|round| &mut round.reads);
+        rounds.chain(&mut self.queued).map(|read| &mut read.until)
+    }
+
     fn earliest(&self) -> Option<Instant> {
         let rounds = self.rounds.iter().flat_map(|round| round.reads.first());
         rounds.chain(self.queued.front()).map(|read| read.until).min()
@@ -134,6 +140,12 @@ impl Forwarded {
     /// Reads waiting.
     pub fn count(&self) -> usize {
         self.queued.len() + self.batches.iter().map(|batch| batch.reads.len()).sum::<usize>()
+    }
+
+    /// When each read is given up.
+    pub fn moments(&mut self) -> impl Iterator<Item = &mut Instant> {
+        let batches = self.batches.iter_mut().map(|batch| &mut batch.until);
+        batches.chain(self.queued.iter_mut().map(|(_, until)| until))
     }
 
     fn earliest(&self) -> Option<Instant> {

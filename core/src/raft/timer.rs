@@ -53,6 +53,11 @@ impl Timers {
         due
     }
 
+    /// Every slot.
+    pub fn slots(&mut self) -> impl Iterator<Item = &mut Option<Instant>> {
+        self.0.iter_mut()
+    }
+
     /// Whether a slot is set.
     pub fn is_set(&self, timer: Timer) -> bool {
         self.0[timer as usize].is_some()

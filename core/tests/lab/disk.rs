@@ -10,7 +10,7 @@ use kvorum_core::raft::{
 use std::collections::VecDeque;
 
 /// A log with its vote, as read from a disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Image {
     pub vote: Vote,
     pub base: SnapshotMeta,
@@ -18,7 +18,7 @@ pub struct Image {
 }
 
 /// A node's disk.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     /// What survives a crash for certain.
     pub durable: Image,

@@ -60,6 +60,21 @@ impl Writes {
         self.flights.front()
     }
 
+    /// All writes under way, oldest first.
+    pub fn flights(&mut self) -> &mut VecDeque<Flight> {
+        &mut self.flights
+    }
+
+    /// Numbers the writes under way from one on; says by how much their numbers fell.
+    pub fn renumber(&mut self) -> u64 {
+        let offset = self.next.0 - 1 - self.flights.len() as u64;
+        for flight in &mut self.flights {
+            flight.id = WriteId(flight.id.0 - offset);
+        }
+        self.next = WriteId(self.next.0 - offset);
+        offset
+    }
+
     /// The truncation not yet handed to the disk.
     pub fn pending_truncation(&self) -> Option<Index> {
         self.truncate_from
