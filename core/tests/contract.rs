@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use kvorum_core::raft::{
-    Config, Entry, EntryId, Envelope, Event, Index, Instant, LogRead, Membership, Message, NodeId,
-    Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, Term, Write, Written,
+    Chain, Config, Entry, EntryId, Envelope, Event, Index, Instant, LogRead, Membership, Message,
+    NodeId, Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, Term, Write,
+    Written,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -156,8 +157,10 @@ fn durable_state_is_of_this_log() {
     rule("what is durably applied is what was committed", |keeps| {
         let mut raft = sole();
         let term = if keeps { raft.status().last.term } else { Term(9) };
+        let chain = raft.status().chain;
         let meta = SnapshotMeta {
             last: EntryId { term, index: Index(1) },
+            chain,
             membership: Membership::sole(SELF, Bytes::new()),
             membership_index: Index(1),
         };
@@ -170,6 +173,7 @@ fn durable_state_is_of_this_log() {
 /// them that follows.
 fn asks_for_cold_entries() -> (Raft, LogRead, Vec<Entry>) {
     let mut first = sole();
+    let founding = first.status().chain;
     let mut log: Vec<Entry> = Vec::new();
     for _ in 0..3 {
         let write = propose(&mut first);
@@ -178,6 +182,8 @@ fn asks_for_cold_entries() -> (Raft, LogRead, Vec<Entry>) {
     }
     let mut disk = Restored::bootstrap(SELF, Bytes::new());
     disk.base.last = first.entry_id(Index(1)).expect("its first entry");
+    disk.base.chain = founding;
+    disk.chain = first.status().chain;
     disk.applied = Index(1);
     disk.last = first.status().last;
     disk.runs = vec![first.entry_id(Index(2)).expect("its first command")];
@@ -221,6 +227,7 @@ fn a_log_read_is_answered_once() {
 fn sent() -> SnapshotMeta {
     SnapshotMeta {
         last: EntryId { term: Term(1), index: Index(5) },
+        chain: Chain(5),
         membership: Membership::sole(LEADER, Bytes::new()),
         membership_index: Index(1),
     }

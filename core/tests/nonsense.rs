@@ -7,7 +7,7 @@ use kvorum_core::raft::*;
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 mod arbitrary;
@@ -85,6 +85,8 @@ struct Bench {
     writes: VecDeque<Write>,
     snapshots: VecDeque<SnapshotRequest>,
     applied: EntryId,
+    /// Of every entry that was ever written here.
+    chains: BTreeMap<EntryId, Chain>,
     asked: u64,
     answered: u64,
 }
@@ -114,6 +116,7 @@ impl Bench {
             writes: VecDeque::new(),
             snapshots: VecDeque::new(),
             applied: EntryId::default(),
+            chains: BTreeMap::from([(EntryId::default(), Chain::START)]),
             asked: 0,
             answered: 0,
         };
@@ -148,7 +151,15 @@ impl Bench {
     fn step(&mut self, step: Step) {
         let now = self.now;
         match step {
-            Step::Receive(envelope) => self.raft.handle(now, Event::Received(envelope)),
+            Step::Receive(mut envelope) => {
+                // Mostly a leader speaks of the history it shares with this node.
+                let odd = matches!(&envelope.message,
+                    Message::Append { prev_chain, .. } if prev_chain.0.is_multiple_of(16));
+                if !odd {
+                    arbitrary::relink(&mut envelope.message, |id| self.chains.get(&id).copied());
+                }
+                self.raft.handle(now, Event::Received(envelope));
+            }
             Step::Deadline => {
                 if self.raft.deadline() < Instant(u64::MAX) {
                     self.now = self.now.max(self.raft.deadline());
@@ -181,15 +192,28 @@ impl Bench {
                 let _ = self.raft.transfer_leadership(now, to);
             }
             Step::Durable => {
-                let meta = SnapshotMeta { last: self.applied, ..SnapshotMeta::default() };
+                let meta = self.meta();
                 self.raft.handle(now, Event::Snapshot(SnapshotEvent::Durable { meta }));
             }
         }
     }
 
+    fn meta(&self) -> SnapshotMeta {
+        let (last, chain) = (self.applied, self.chains[&self.applied]);
+        SnapshotMeta { last, chain, ..SnapshotMeta::default() }
+    }
+
+    fn take(&mut self, write: Option<Write>) {
+        if let Some(write) = write {
+            self.chains.extend(write.append.iter().map(|entry| (entry.id, entry.chain)));
+            self.chains.extend(write.base.iter().map(|base| (base.last, base.chain)));
+            self.writes.push_back(write);
+        }
+    }
+
     fn poll(&mut self) {
         let output = self.raft.poll(self.now);
-        self.writes.extend(output.write);
+        self.take(output.write);
         self.snapshots.extend(output.snapshots);
         self.answered += output.reads.len() as u64;
         if let Some(last) = output.committed.last() {
@@ -207,7 +231,7 @@ impl Bench {
         }
         let again = self.raft.poll(self.now);
         assert!(again.log_reads.iter().all(|read| read.reader != LogReader::Apply));
-        self.writes.extend(again.write);
+        self.take(again.write);
         self.snapshots.extend(again.snapshots);
         self.answered += again.reads.len() as u64;
         if let Some(last) = again.committed.last() {
@@ -228,7 +252,7 @@ impl Bench {
             }
             SnapshotRequest::Read { peer, offset, .. } => SnapshotEvent::ChunkRead {
                 peer,
-                meta: SnapshotMeta { last: self.applied, ..SnapshotMeta::default() },
+                meta: self.meta(),
                 offset,
                 data: Bytes::from_static(b"chunk"),
                 last: offset > 0,
@@ -238,6 +262,7 @@ impl Bench {
             }
             SnapshotRequest::Install { meta, .. } => {
                 self.applied = meta.last;
+                self.chains.insert(meta.last, meta.chain);
                 SnapshotEvent::Installed { meta }
             }
         };

@@ -94,10 +94,9 @@ quickcheck! {
 
 #[test]
 fn a_command_is_a_slice_of_the_input_and_not_a_copy() {
-    let entry = Entry {
-        id: EntryId { term: Term(3), index: Index(7) },
-        payload: Payload::Command(Bytes::from_static(b"a payload of some length")),
-    };
+    let id = EntryId { term: Term(3), index: Index(7) };
+    let payload = Payload::Command(Bytes::from_static(b"a payload of some length"));
+    let entry = Entry::new(Chain::START, id, payload);
     let whole = encoded(|out| entry.encode(out));
     let Ok(Entry { payload: Payload::Command(command), .. }) = Entry::decode(&mut whole.clone())
     else {
@@ -108,30 +107,33 @@ fn a_command_is_a_slice_of_the_input_and_not_a_copy() {
 
 #[test]
 fn a_count_beyond_the_input_allocates_nothing_and_is_malformed() {
-    // version, from, to, term, kind Append, prev (term, index), commit, sequence, then the count.
-    let mut bytes = vec![1, 1, 2, 3, 5, 0, 0, 0, 0];
+    // version, from, to, term, kind Append, prev (term, index), chain, commit, sequence, then the
+    // count.
+    let mut bytes = vec![2, 1, 2, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     assert!(Envelope::decode(Bytes::from(bytes)).is_err());
 }
 
 #[test]
 fn another_version_is_refused_by_name() {
-    let error = Envelope::decode(Bytes::from_static(&[2, 1, 2, 3, 11])).unwrap_err();
+    let error = Envelope::decode(Bytes::from_static(&[1, 1, 2, 3, 11])).unwrap_err();
     assert_eq!(error.to_string(), "malformed field `version`");
 }
 
 #[test]
-fn the_encoding_of_version_1_stays_what_it_is() {
+fn the_encoding_of_version_2_stays_what_it_is() {
     let envelope = Envelope {
         from: NodeId(1),
         to: NodeId(300),
         term: Term(2),
         message: Message::Append {
             prev: EntryId { term: Term(1), index: Index(4) },
+            prev_chain: Chain(3),
             entries: vec![
                 Entry {
                     id: EntryId { term: Term(2), index: Index(5) },
                     payload: Payload::Command(Bytes::from_static(b"x")),
+                    chain: Chain(0x0807_0605_0403_0201),
                 },
                 Entry {
                     id: EntryId { term: Term(2), index: Index(6) },
@@ -139,6 +141,7 @@ fn the_encoding_of_version_1_stays_what_it_is() {
                         NodeId(1),
                         Bytes::from_static(b"c"),
                     )),
+                    chain: Chain(u64::MAX),
                 },
             ],
             commit: Index(4),
@@ -146,9 +149,11 @@ fn the_encoding_of_version_1_stays_what_it_is() {
         },
     };
     let expected: &[u8] = &[
-        1, 1, 0xac, 2, 2, 5, 1, 4, 4, 9, 2, // envelope, kind, prev, commit, sequence, count
-        2, 5, 1, 1, b'x', // 5@2 command
-        2, 6, 2, 1, 1, 1, 1, b'c', // 6@2 membership {n1: voter, "c"}
+        2, 1, 0xac, 2, 2, 5, 1, 4, // envelope, kind, prev
+        3, 0, 0, 0, 0, 0, 0, 0, 4, 9, 2, // chain of prev, commit, sequence, count
+        2, 5, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, b'x', // 5@2, its chain, command
+        2, 6, 255, 255, 255, 255, 255, 255, 255, 255, // 6@2, its chain
+        2, 1, 1, 1, 1, b'c', // membership {n1: voter, "c"}
     ];
     assert_eq!(encoded(|out| envelope.encode(out)), expected);
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kvorum_core::{
     kv::{self, Body, Command, Kind, Op, Put, Table, Txn},
-    raft::{Entry, EntryId, Index, NodeId, Payload, Restored, SnapshotMeta, Term},
+    raft::{Chain, Entry, EntryId, Index, NodeId, Payload, Restored, SnapshotMeta, Term},
 };
 use kvorum_runtime::storage::{
     Identity, LogChange, Opened,
@@ -32,9 +32,9 @@ fn run(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     };
     let identity = Identity { cluster: 1, node: NodeId(1), name: "example".into() };
     let mut opened = blank.format(identity, Restored::default())?;
-    let mut index = 0;
+    let (mut index, mut chain) = (0, Chain::START);
     for batch in [1, 10, 100, 1000] {
-        append(&mut opened, &mut index, batch)?;
+        append(&mut opened, &mut index, &mut chain, batch)?;
     }
     apply(&mut opened)?;
     drop(opened);
@@ -55,15 +55,19 @@ fn run(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
 fn append(
     opened: &mut Opened,
     index: &mut u64,
+    chain: &mut Chain,
     batch: u64,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut times = Vec::new();
     let mut bytes = 0;
     for _ in 0..(3000 / batch.isqrt()).max(300) {
         let entries: Vec<Entry> = (0..batch)
-            .map(|n| Entry {
-                id: EntryId { term: Term(1), index: Index(*index + 1 + n) },
-                payload: Payload::Command(Bytes::from(vec![7; VALUE_BYTES])),
+            .map(|n| {
+                let id = EntryId { term: Term(1), index: Index(*index + 1 + n) };
+                let payload = Payload::Command(Bytes::from(vec![7; VALUE_BYTES]));
+                let entry = Entry::new(*chain, id, payload);
+                *chain = entry.chain;
+                entry
             })
             .collect();
         let start = Instant::now();
@@ -73,12 +77,12 @@ fn append(
         bytes += batch * VALUE_BYTES as u64;
         if bytes > CHECKPOINT_BYTES / 4 {
             bytes = 0;
-            let base = meta(*index);
+            let base = meta(*index, *chain);
             opened.state.commit(&base)?;
             opened.log.store(&[LogChange { base: Some(&base), ..LogChange::default() }])?;
         }
     }
-    let base = meta(*index);
+    let base = meta(*index, *chain);
     opened.state.commit(&base)?;
     report(&format!("append {batch:>4}"), &mut times, batch);
     Ok(())
@@ -87,7 +91,7 @@ fn append(
 /// Puts through the state machine, then reads.
 fn apply(opened: &mut Opened) -> Result<(), Box<dyn std::error::Error>> {
     let state = &mut opened.state;
-    let last = state.applied().last.index.0;
+    let applied = state.applied().clone();
     let (mut commits, mut reads, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
     for first in (0..KEYS).step_by(COMMIT as usize) {
         let start = Instant::now();
@@ -97,7 +101,7 @@ fn apply(opened: &mut Opened) -> Result<(), Box<dyn std::error::Error>> {
                 .result
                 .map_err(|e| format!("{e:?}"))?;
         }
-        state.commit(&meta(last))?;
+        state.commit(&applied)?;
         commits.push(start.elapsed());
         let key = format!("key {:08}", (first * 7_919) % (first + 1));
         let start = Instant::now();
@@ -143,8 +147,9 @@ fn put(n: u64) -> Command {
     }
 }
 
-fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta { last: EntryId { term: Term(1), index: Index(index) }, ..SnapshotMeta::default() }
+fn meta(index: u64, chain: Chain) -> SnapshotMeta {
+    let last = EntryId { term: Term(1), index: Index(index) };
+    SnapshotMeta { last, chain, ..SnapshotMeta::default() }
 }
 
 fn report(what: &str, times: &mut [std::time::Duration], each: u64) {

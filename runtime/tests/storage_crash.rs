@@ -44,10 +44,16 @@ fn command(index: u64) -> Command {
 }
 
 fn log_entry(index: u64) -> Entry {
+    if index > 1 && chain_at(index - 1).is_none() {
+        log_entry(index - 1);
+    }
     entry(index, 1 + index / 100, &format!("{index} ").repeat(1 + (index as usize * 31) % 300))
 }
 
 fn meta_at(index: u64) -> kvorum_core::raft::SnapshotMeta {
+    if index > 0 && chain_at(index).is_none() {
+        log_entry(index);
+    }
     meta(index, 1 + index / 100)
 }
 

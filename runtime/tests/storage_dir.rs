@@ -31,6 +31,7 @@ fn a_new_directory_becomes_a_nodes_and_says_so_in_words() {
     let expected = Restored {
         runs: vec![id(1, 1)],
         last: id(2, 1),
+        chain: chain_at(2).unwrap(),
         memberships: opened.restored.memberships.clone(),
         ..newborn()
     };
@@ -39,7 +40,7 @@ fn a_new_directory_becomes_a_nodes_and_says_so_in_words() {
     assert_eq!(*opened.state.applied(), newborn().base);
     drop(opened);
     let text = fs::read_to_string(path.join("VERSION")).unwrap();
-    let begins = "kvorum data directory; do not edit, do not copy to another node\nformat 1\n\
+    let begins = "kvorum data directory; do not edit, do not copy to another node\nformat 2\n\
                   cluster 000000000000c1c1\nnode 0000000000000de1\nname app1\nchecksum ";
     assert!(text.starts_with(begins), "{text}");
     let opened = open_disk(&path, &small());
@@ -87,9 +88,9 @@ fn a_directory_of_a_newer_format_is_refused() {
     drop(open_disk(&dir.node(), &small()));
     let version = dir.node().join("VERSION");
     let text = fs::read_to_string(&version).unwrap();
-    fs::write(&version, text.replace("format 1", "format 2")).unwrap();
+    fs::write(&version, text.replace("format 2", "format 3")).unwrap();
     let expected = format!(
-        "{} has format 2; this kvorum knows format 1: start a newer version",
+        "{} has format 3; this kvorum knows format 2: start a newer version",
         dir.node().display()
     );
     assert_eq!(open_error(&dir.node(), "app1"), expected);

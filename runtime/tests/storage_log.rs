@@ -54,6 +54,7 @@ impl Model {
             base: self.base.clone(),
             runs,
             last: self.last(),
+            chain: self.entries.last().map_or(self.base.chain, |entry| entry.chain),
             tail,
             memberships: self.entries.iter().filter_map(membership).collect(),
             applied: self.base.last.index,

@@ -123,6 +123,7 @@ fn agrees_with_memory_tables(mut store: Store, steps: &[Step]) {
             }
             Step::Commit | Step::Checkpoint => {
                 index += 1;
+                let _ = entry(index, 1, "");
                 let applied = meta(index, 1);
                 state.commit(&applied).unwrap();
                 assert_eq!(*state.applied(), applied);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kvorum_core::{
     kv::{self, Body, Command, Kind, Op, Put, Txn},
     raft::{
-        Entry, EntryId, Index, LogRead, LogReader, Membership, NodeId, Payload, Restored,
+        Chain, Entry, EntryId, Index, LogRead, LogReader, Membership, NodeId, Payload, Restored,
         SnapshotMeta, Term, Vote,
     },
 };
@@ -17,6 +17,7 @@ use kvorum_runtime::storage::{
 };
 use kvorum_sim::{disk::SimDisk, rng::Rng};
 use std::{
+    cell::RefCell,
     path::Path,
     sync::{
         Arc,
@@ -47,12 +48,17 @@ fn open(path: &Path) -> Result<Opened, StorageError> {
     }
 }
 
+fn id_at(index: u64) -> EntryId {
+    EntryId { term: Term(1 + index / 100), index: Index(index) }
+}
+
 fn meta_at(index: u64) -> SnapshotMeta {
     if index == 0 {
         return SnapshotMeta::default();
     }
     SnapshotMeta {
-        last: EntryId { term: Term(1 + index / 100), index: Index(index) },
+        last: id_at(index),
+        chain: chain_at(index),
         membership: Membership::sole(NodeId(7), Bytes::from_static(b"app1 somewhere:7000")),
         membership_index: Index(1),
     }
@@ -62,7 +68,23 @@ fn meta_at(index: u64) -> SnapshotMeta {
 fn entry(index: u64) -> Entry {
     let len = (index as usize * 31) % 900 + if index.is_multiple_of(37) { 90_000 } else { 0 };
     let payload = Bytes::from(vec![index as u8; len]);
-    Entry { id: meta_at(index).last, payload: Payload::Command(payload) }
+    Entry::new(chain_at(index - 1), id_at(index), Payload::Command(payload))
+}
+
+/// The chain of the entry of an index, from those before it.
+fn chain_at(index: u64) -> Chain {
+    thread_local! {
+        static CHAINS: RefCell<Vec<Chain>> = const { RefCell::new(Vec::new()) };
+    }
+    if index == 0 {
+        return Chain::START;
+    }
+    let known = || CHAINS.with_borrow(|chains| chains.len() as u64);
+    while known() < index {
+        let next = entry(known() + 1).chain;
+        CHAINS.with_borrow_mut(|chains| chains.push(next));
+    }
+    CHAINS.with_borrow(|chains| chains[index as usize - 1])
 }
 
 fn command(index: u64) -> Command {
@@ -178,6 +200,7 @@ fn check(path: &Path, sum: Acknowledged, at: &str) {
             range: base.index.next()..last.index.next(),
             max_bytes: u64::MAX,
             after: base,
+            chain: Some(restored.base.chain),
         };
         let entries = opened.log.read(&wish).unwrap_or_else(|error| panic!("{at}: {error}"));
         assert!(entries.into_iter().eq((base.index.0 + 1..=last.index.0).map(entry)), "{at}");

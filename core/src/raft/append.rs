@@ -3,7 +3,9 @@
 //! Rule: entries are taken in only after an entry that both logs hold; what is acknowledged and what
 //! is committed is at most what *this* append validated. Must never: truncate what does not
 //! conflict, touch what is committed (a leader that asks for that proves a fault), or commit up to
-//! its own last entry merely because the leader's commit index is beyond it.
+//! its own last entry merely because the leader's commit index is beyond it, or take in an entry
+//! whose chain does not say that it follows (a message whose own entries do not is damaged and
+//! ignored; one that disagrees about an entry that both logs hold proves a fault).
 //!
 //! | own log | append | afterwards | answer |
 //! |---|---|---|---|
@@ -14,6 +16,7 @@
 //! | 1@1 2@3 3@3 | prev 3@2 | as before | rejected, hint 1@1 |
 
 use super::{
+    chain::Chain,
     message::{AppendOutcome, Message},
     raft::{NUMBER_LIMIT, Raft},
     refused::{Evidence, Ignored},
@@ -22,12 +25,22 @@ use super::{
 };
 use alloc::vec::Vec;
 
+/// Whether each entry follows from the one before it.
+fn are_linked(mut parent: Chain, entries: &[Entry]) -> bool {
+    entries.iter().all(|entry| {
+        let follows = entry.follows(parent);
+        parent = entry.chain;
+        follows
+    })
+}
+
 impl Raft {
     /// Entries from the leader that is followed.
     pub(super) fn accept_append(
         &mut self,
         from: NodeId,
         prev: EntryId,
+        prev_chain: Chain,
         mut entries: Vec<Entry>,
         commit: Index,
     ) {
@@ -38,22 +51,25 @@ impl Raft {
             // The leader tries again; its heartbeats are answered meanwhile.
             return self.ignore(Ignored::Busy);
         }
+        if !are_linked(prev_chain, &entries) {
+            return self.ignore(Ignored::Corrupt);
+        }
         let validated = Index(prev.index.0 + entries.len() as u64);
         let base = self.log.base();
         if validated < base.index {
             // Long since committed here.
             return self.acknowledge(from, base.index);
         }
-        let mut prev = prev;
+        let (mut prev, mut prev_chain) = (prev, prev_chain);
         if prev.index < base.index {
             let skip = usize::try_from(base.index.distance(prev.index)).expect("below its length");
-            prev = entries[skip - 1].id;
+            (prev, prev_chain) = (entries[skip - 1].id, entries[skip - 1].chain);
             entries.drain(..skip);
         }
         if !self.log.contains(prev) {
             return self.reject(from, prev);
         }
-        if !self.merge(from, entries) {
+        if !self.matches(from, prev, prev_chain) || !self.merge(from, prev_chain, entries) {
             return;
         }
         self.acknowledge(from, validated);
@@ -79,9 +95,27 @@ impl Raft {
             })
     }
 
-    /// Takes in what is new, after removing what conflicts. False when a committed entry would go.
-    fn merge(&mut self, leader: NodeId, entries: Vec<Entry>) -> bool {
+    /// Whether an entry that this log holds has the history it has at the leader, as far as that
+    /// is known here without reading the disk. Halts when not.
+    pub(super) fn matches(&mut self, leader: NodeId, at: EntryId, theirs: Chain) -> bool {
+        match self.log.chain_at(at.index) {
+            Some(ours) if ours != theirs => {
+                self.halt(Evidence::ChainBroken { at, ours, theirs, leader });
+                false
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// Takes in what is new, after removing what conflicts. False when that is proof of a fault.
+    fn merge(&mut self, leader: NodeId, mut prev: Chain, entries: Vec<Entry>) -> bool {
         let known = entries.iter().take_while(|entry| self.log.contains(entry.id)).count();
+        for entry in &entries[..known] {
+            if !self.matches(leader, entry.id, entry.chain) {
+                return false;
+            }
+            prev = entry.chain;
+        }
         let Some(first) = entries.get(known).map(|entry| entry.id) else {
             return true;
         };
@@ -90,7 +124,7 @@ impl Raft {
                 self.halt(Evidence::CommittedConflict { ours, theirs: first, leader });
                 return false;
             }
-            self.truncate(first.index);
+            self.truncate(first.index, prev);
         }
         for entry in entries.into_iter().skip(known) {
             self.log.append(entry);
@@ -98,13 +132,13 @@ impl Raft {
         true
     }
 
-    fn truncate(&mut self, from: Index) {
+    fn truncate(&mut self, from: Index, chain: Chain) {
         assert!(from > self.commit, "what is committed stays (Figure 3)");
         assert!(
             !matches!(self.role, Role::Leader(_)),
             "a leader never rewrites its log (Figure 3)"
         );
-        self.log.truncate(from);
+        self.log.truncate(from, chain);
     }
 
     /// The log agrees with the leader's up to `last`; said once that is durable.

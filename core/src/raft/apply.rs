@@ -5,8 +5,10 @@
 //! Must never: hand out anything while a snapshot replaces the state.
 
 use super::{
+    chain::Chain,
     output::{LogRead, LogReader},
     raft::Raft,
+    refused::Evidence,
     types::{Entry, Index},
 };
 use alloc::{collections::VecDeque, vec::Vec};
@@ -27,6 +29,8 @@ pub struct Apply {
     /// Cold entries read for it. At most one log read.
     fetched: VecDeque<Entry>,
     fetching: bool,
+    /// The last entry that came and went through `fetched`, with its chain.
+    passed: Option<(Index, Chain)>,
 }
 
 impl Apply {
@@ -39,6 +43,7 @@ impl Apply {
             bytes: 0,
             fetched: VecDeque::new(),
             fetching: false,
+            passed: None,
         }
     }
 
@@ -87,8 +92,8 @@ impl Raft {
         let mut bytes = 0;
         while apply.handed < limit {
             let next = apply.handed.next();
-            while apply.fetched.front().is_some_and(|entry| entry.index() < next) {
-                apply.fetched.pop_front();
+            while let Some(entry) = apply.fetched.pop_front_if(|entry| entry.index() < next) {
+                apply.passed = Some((entry.index(), entry.chain));
             }
             let fetched = apply.fetched.front().filter(|entry| entry.index() == next);
             let Some(entry) = self.log.tail().get(next).or(fetched) else { break };
@@ -119,18 +124,31 @@ impl Raft {
             return;
         }
         let after = self.log.id_at(self.apply.handed);
+        let chain = self.chain_of_handed();
         self.apply.fetching = true;
         self.log_reads.push(LogRead {
             reader: LogReader::Apply,
             range: next..cold_end,
             max_bytes: self.config.max_append_bytes,
             after: after.expect("what was handed out is in the log or is its base"),
+            chain,
         });
+    }
+
+    /// The chain of the last entry handed out, where it is known.
+    fn chain_of_handed(&self) -> Option<Chain> {
+        let Apply { handed, fetched, passed, .. } = &self.apply;
+        let read = fetched.front().map(|entry| (entry.index(), entry.chain));
+        let read = [read, *passed].into_iter().flatten().find(|read| read.0 == *handed);
+        self.log.chain_at(*handed).or(read.map(|read| read.1))
     }
 
     /// The disk answered a wish for cold entries.
     pub(super) fn log_read(&mut self, request: LogRead, entries: Vec<Entry>) {
         let valid = self.still_true(&request, entries);
+        if let Err(evidence) = self.check_read(request.chain, &valid) {
+            return self.halt(evidence);
+        }
         match request.reader {
             LogReader::Apply => {
                 assert!(self.apply.fetching, "a log read has one answer");
@@ -162,6 +180,31 @@ impl Raft {
             })
             .map(|(entry, _)| entry)
             .collect()
+    }
+
+    /// What the disk returned must be what was written: each entry follows from the one before it,
+    /// and is the one the log knows wherever it knows one, up to where the cache begins.
+    fn check_read(&self, after: Option<Chain>, entries: &VecDeque<Entry>) -> Result<(), Evidence> {
+        let mut parent = after;
+        for entry in entries {
+            let made = parent.map(|parent| parent.then(entry.id, &entry.payload));
+            let known = self.log.chain_at(entry.index());
+            for expected in [made, known].into_iter().flatten() {
+                if expected != entry.chain {
+                    let (at, found) = (entry.id, entry.chain);
+                    return Err(Evidence::DiskChanged { at, expected, found });
+                }
+            }
+            parent = Some(entry.chain);
+        }
+        let last = entries.back().map(|last| (last, self.log.tail().get(last.index().next())));
+        match last {
+            Some((last, Some(next))) if !next.follows(last.chain) => {
+                let expected = last.chain.then(next.id, &next.payload);
+                Err(Evidence::DiskChanged { at: next.id, expected, found: next.chain })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A snapshot up to `index` has replaced the state.

@@ -145,6 +145,7 @@ fn shift_peer(peer: &mut Peer, shift: Shift) {
         commit_sent: _,
         fetched: _,
         fetching: _,
+        passed: _,
         catch_up: CatchUp { target: _, since: round, done: _ },
     } = peer;
     shift.moment(heard);

@@ -7,6 +7,7 @@
 
 use super::{
     raft::Raft,
+    refused::Evidence,
     role::Role,
     types::{Index, SnapshotMeta},
 };
@@ -37,12 +38,21 @@ impl Raft {
             return;
         }
         assert!(self.log.contains(durable.last), "what is durably applied is what was committed");
+        match self.log.chain_at(to) {
+            Some(expected) if expected != durable.chain => {
+                let (at, found) = (durable.last, durable.chain);
+                return self.halt(Evidence::DiskChanged { at, expected, found });
+            }
+            Some(_) | None => self.log.learn_chain(to, durable.chain),
+        }
         if self.log.bytes_between(base, to) < threshold {
             return;
         }
         let kept = Index(to.0.saturating_sub(self.config.keep_entries));
         let target = kept.max(self.log.keep_bytes(to, threshold)).min(to).min(self.log.written());
         let target = self.needed_by_peers(to).map_or(target, |needed| target.min(needed));
+        // The base's chain must be known; a cold entry's may not be.
+        let target = self.log.known_up_to(target);
         if target > base {
             self.log.compact(target);
         }

@@ -3,6 +3,7 @@
 //! Rule: the term is common to all messages and is judged once, before dispatch (§5.1). Must never:
 //! carry a size that a receiver allocates by.
 
+use super::chain::Chain;
 use super::types::{Entry, EntryId, Index, NodeId, ReadId, SnapshotMeta, Term};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub enum Message {
     Append {
         /// What must precede them.
         prev: EntryId,
+        /// The chain of `prev`: the first entry follows from it.
+        prev_chain: Chain,
         /// The entries; may be empty (a probe).
         entries: Vec<Entry>,
         /// The leader's commit index at the moment of sending.

@@ -6,6 +6,7 @@ mod agreement;
 mod append;
 mod apply;
 mod canonical;
+pub mod chain;
 mod check_quorum;
 mod commit;
 mod compaction;
@@ -40,6 +41,7 @@ pub mod types;
 pub mod wire;
 
 pub use self::{
+    chain::Chain,
     config::Config,
     event::{Event, SnapshotEvent},
     membership::Change,

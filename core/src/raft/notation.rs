@@ -90,7 +90,7 @@ impl Display for Message {
                 write!(f, "vote for a log ending at {last}?{why}")
             }
             Message::VoteReply { granted } => write!(f, "vote {}", yes(*granted)),
-            Message::Append { prev, entries, commit, sequence } => {
+            Message::Append { prev, entries, commit, sequence, .. } => {
                 write!(f, "append after {prev}: ")?;
                 list(f, entries.iter())?;
                 write!(f, ", commit {commit}")?;
@@ -191,6 +191,12 @@ impl Display for Evidence {
             }
             Evidence::StateDiverged { index, ours, proven } => {
                 write!(f, "state after {index} is {ours:x} where a majority has {proven:x}")
+            }
+            Evidence::ChainBroken { at, ours, theirs, leader } => {
+                write!(f, "{leader} has another {at}: chain {theirs} there, {ours} here")
+            }
+            Evidence::DiskChanged { at, expected, found } => {
+                write!(f, "the own disk has another {at}: chain {found}, not {expected}")
             }
         }
     }

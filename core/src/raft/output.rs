@@ -6,6 +6,7 @@
 //! (`tests/gate` shows that none of it compiles). Must never: offer another way to a gated message.
 
 use super::{
+    chain::Chain,
     message::Envelope,
     refused::{Evidence, ReadFailure},
     types::{Entry, EntryId, Index, NodeId, ReadId, SnapshotMeta, Term, Vote, WriteId},
@@ -117,6 +118,8 @@ pub struct LogRead {
     pub max_bytes: u64,
     /// The entry the core expects right before the range: a truncation in between is seen.
     pub after: EntryId,
+    /// The chain of `after`, where the core knows it: what is read is checked from there on.
+    pub chain: Option<Chain>,
 }
 
 /// Who wants cold entries.

@@ -14,6 +14,7 @@
 //! | installed | – | – | → Replicate |
 
 use super::{
+    chain::Chain,
     inflight::Inflight,
     message::StateReport,
     types::{Entry, Index, Instant, SnapshotMeta},
@@ -38,6 +39,8 @@ pub struct Peer {
     pub fetched: VecDeque<Entry>,
     /// A log read for it is under way.
     pub fetching: bool,
+    /// The last entry that came and went through `fetched`, with its chain.
+    pub passed: Option<(Index, Chain)>,
     /// How a learner catches up.
     pub catch_up: CatchUp,
     /// What it last said about its state.
@@ -122,6 +125,7 @@ impl Peer {
             commit_sent: Index::ZERO,
             fetched: VecDeque::new(),
             fetching: false,
+            passed: None,
             catch_up: CatchUp {
                 target: next.prev().unwrap_or(Index::ZERO),
                 since: now,
@@ -129,6 +133,11 @@ impl Peer {
             },
             report: None,
         }
+    }
+
+    /// The chain of an entry, if it is the last one that was read for it.
+    pub fn passed_chain(&self, index: Index) -> Option<Chain> {
+        self.passed.filter(|passed| passed.0 == index).map(|passed| passed.1)
     }
 
     /// Starts or resumes streaming after `matched`.

@@ -257,10 +257,12 @@ impl Raft {
     /// Everything that must now be done. Empty when there is nothing to do.
     pub fn poll(&mut self, now: Instant) -> Output {
         self.advance_clock(now);
+        if !self.halted {
+            self.consider_compaction();
+        }
         if self.halted {
             return Output { fatal: self.evidence.take(), ..Output::default() };
         }
-        self.consider_compaction();
         self.consider_installing();
         self.lead();
         self.forward_reads();
@@ -377,9 +379,9 @@ impl Raft {
             Message::PreVoteReply { granted } => self.count_pre_vote(from, term, granted),
             Message::RequestVote { last, transfer } => self.answer_vote(from, last, transfer),
             Message::VoteReply { granted } => self.count_vote(from, granted),
-            Message::Append { prev, entries, commit, sequence } => {
+            Message::Append { prev, prev_chain, entries, commit, sequence } => {
                 if self.follow(from, sequence) {
-                    self.accept_append(from, prev, entries, commit);
+                    self.accept_append(from, prev, prev_chain, entries, commit);
                 }
             }
             Message::AppendReply { outcome, sequence } => {

@@ -2,6 +2,7 @@
 //!
 //! Rule: every "no" has a type. Must never: be a string where a caller has to decide on it.
 
+use super::chain::Chain;
 use super::types::{EntryId, Index, NodeId, Term};
 
 /// A request that was certainly not carried out.
@@ -63,6 +64,8 @@ pub enum Ignored {
     Duplicate,
     /// Log entries or a chunk that cannot be taken in now.
     Busy,
+    /// Entries that do not follow from each other: not what their leader made.
+    Corrupt,
 }
 
 /// Proof that the protocol was violated somewhere: stop, and keep this.
@@ -95,5 +98,27 @@ pub enum Evidence {
         ours: u64,
         /// What a majority has.
         proven: u64,
+    },
+    /// Two logs hold the same entry after different histories, or with different payloads (log
+    /// matching, Figure 3).
+    ChainBroken {
+        /// The entry that both hold.
+        at: EntryId,
+        /// The chain here.
+        ours: Chain,
+        /// The chain there.
+        theirs: Chain,
+        /// Who holds it.
+        leader: NodeId,
+    },
+    /// This node's own disk holds something else than what was written there.
+    DiskChanged {
+        /// The entry that does not follow from the one before it, or is not the one that was
+        /// written.
+        at: EntryId,
+        /// The chain that it should have.
+        expected: Chain,
+        /// The chain that was read.
+        found: Chain,
     },
 }

@@ -7,6 +7,7 @@
 //! storm): what is sent because of an answer is either news or bounded by the heartbeat's period.
 
 use super::{
+    chain::Chain,
     config::Config,
     log::Log,
     message::{AppendOutcome, Message},
@@ -39,11 +40,14 @@ impl Raft {
             return Err(Refused::TooLarge);
         }
         let first = self.log.last().index.next();
+        let mut chain = self.log.last_chain();
         let entries: Vec<Entry> = (first.0..)
             .zip(commands)
-            .map(|(index, command)| Entry {
-                id: EntryId { index: Index(index), term: self.vote.term },
-                payload: Payload::Command(command),
+            .map(|(index, command)| {
+                let id = EntryId { index: Index(index), term: self.vote.term };
+                let entry = Entry::new(chain, id, Payload::Command(command));
+                chain = entry.chain;
+                entry
             })
             .collect();
         let bytes: u64 = entries.iter().map(Entry::size).sum();
@@ -82,7 +86,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let (sequence, beat) = (leader.reads.sequence(), leader.beat());
         for (&id, peer) in &mut leader.peers {
-            let mut link = Link {
+            let mut share = Share {
                 log: &self.log,
                 config: &self.config,
                 now: self.now,
@@ -94,8 +98,8 @@ impl Raft {
                 log_reads: &mut self.log_reads,
                 snapshots: &mut self.snapshots,
             };
-            link.replicate(peer);
-            let messages = link.messages;
+            share.replicate(peer);
+            let messages = share.messages;
             for message in messages {
                 let term = self.vote.term;
                 self.outbox.push(super::message::Envelope { from: self.id, to: id, term, message });
@@ -192,8 +196,14 @@ impl Raft {
                 // An empty append at the end: acknowledged if all arrived, rejected if not.
                 *progressed = now;
                 let prev = next.prev().and_then(|index| self.log.id_at(index));
-                prev.map(|prev| Message::Append {
+                let prev = prev.expect("what was sent is in the log");
+                let chain = self.log.chain_at(prev.index).or(peer.passed_chain(prev.index));
+                if chain.is_none() {
+                    peer.probe(peer.matched.next());
+                }
+                chain.map(|prev_chain| Message::Append {
                     prev,
+                    prev_chain,
                     entries: Vec::new(),
                     commit: self.commit,
                     sequence,
@@ -255,7 +265,8 @@ impl Raft {
             State::Probe { next, .. } | State::Replicate { next, .. } => *next,
             State::Snapshot(_) => return,
         };
-        if start != next {
+        // Or from the one before, for its chain.
+        if start != next && start.next() != next {
             return;
         }
         if entries.is_empty() {
@@ -319,7 +330,7 @@ fn rejected(peer: &mut Peer, prev: EntryId, hint: EntryId, log: &Log, now: Insta
 }
 
 /// One peer's share of a poll.
-struct Link<'a> {
+struct Share<'a> {
     log: &'a Log,
     config: &'a Config,
     now: Instant,
@@ -332,7 +343,7 @@ struct Link<'a> {
     snapshots: &'a mut Vec<SnapshotRequest>,
 }
 
-impl Link<'_> {
+impl Share<'_> {
     fn replicate(&mut self, peer: &mut Peer) {
         if let State::Probe { next, .. } | State::Replicate { next, .. } = peer.state
             && next <= self.log.base().index
@@ -363,12 +374,15 @@ impl Link<'_> {
 
     /// One append, with entries if they are at hand.
     fn probe(&mut self, peer: &mut Peer, next: Index) {
+        let Some(chain) = self.chain_before(peer, next) else {
+            return self.wish(peer, next, None);
+        };
         let entries = self.log.tail().slice(
             next,
             self.config.max_append_entries,
             self.config.max_append_bytes,
         );
-        self.push_append(peer, next, entries);
+        self.push_append(peer, next, chain, entries);
         peer.state = State::Probe { next, sent: Some(self.now) };
     }
 
@@ -382,10 +396,13 @@ impl Link<'_> {
             if full || next > self.log.last().index {
                 return;
             }
-            let entries = self.entries_from(peer, next);
+            let Some(chain) = self.chain_before(peer, next) else {
+                return self.wish(peer, next, None);
+            };
+            let entries = self.entries_from(peer, next, chain);
             let Some(last) = entries.last().map(Entry::index) else { return };
             let bytes = entries.iter().map(Entry::size).sum();
-            self.push_append(peer, next, entries);
+            self.push_append(peer, next, chain, entries);
             let State::Replicate { next, inflight, progressed } = &mut peer.state else { return };
             if inflight.is_empty() {
                 *progressed = self.now;
@@ -395,7 +412,13 @@ impl Link<'_> {
         }
     }
 
-    fn push_append(&mut self, peer: &mut Peer, next: Index, entries: Vec<Entry>) {
+    fn push_append(
+        &mut self,
+        peer: &mut Peer,
+        next: Index,
+        prev_chain: Chain,
+        entries: Vec<Entry>,
+    ) {
         let prev = next.prev().and_then(|index| self.log.id_at(index));
         let prev = prev.expect("what precedes the next entry is in the log or is its base");
         // If this one is lost, the next heartbeat brings the commit index.
@@ -403,22 +426,31 @@ impl Link<'_> {
         peer.commit_sent = peer.commit_sent.max(self.commit.min(end));
         self.messages.push(Message::Append {
             prev,
+            prev_chain,
             entries,
             commit: self.commit,
             sequence: self.sequence,
         });
     }
 
-    /// Entries from the cache, or from what was read for this peer; else wishes for them.
-    fn entries_from(&mut self, peer: &mut Peer, next: Index) -> Vec<Entry> {
+    /// The chain of the entry before `next`: from the log's memory, or from what was read for this
+    /// peer.
+    fn chain_before(&self, peer: &mut Peer, next: Index) -> Option<Chain> {
+        while let Some(entry) = peer.fetched.pop_front_if(|entry| entry.index() < next) {
+            peer.passed = Some((entry.index(), entry.chain));
+        }
+        let prev = next.prev()?;
+        self.log.chain_at(prev).or_else(|| peer.passed_chain(prev))
+    }
+
+    /// Entries from the cache, or from what was read for this peer; else wishes for them. `chain`
+    /// is that of the entry before.
+    fn entries_from(&mut self, peer: &mut Peer, next: Index, chain: Chain) -> Vec<Entry> {
         let (count, bytes) = (self.config.max_append_entries, self.config.max_append_bytes);
         let cached = self.log.tail().slice(next, count, bytes);
         if !cached.is_empty() {
             peer.fetched.clear();
             return cached;
-        }
-        while peer.fetched.front().is_some_and(|entry| entry.index() < next) {
-            peer.fetched.pop_front();
         }
         if peer.fetched.front().is_some_and(|entry| entry.index() == next) {
             let mut total = 0;
@@ -432,20 +464,33 @@ impl Link<'_> {
                     *position == 0 || total <= bytes
                 })
                 .count();
-            return peer.fetched.drain(..fits).collect();
+            let taken: Vec<Entry> = peer.fetched.drain(..fits).collect();
+            peer.passed = taken.last().map(|last| (last.index(), last.chain));
+            return taken;
         }
-        peer.fetched.clear();
-        if !peer.fetching {
-            peer.fetching = true;
-            let end = self.log.cached_from().min(Index(next.0.saturating_add(count as u64)));
-            let after = next.prev().and_then(|index| self.log.id_at(index));
-            self.log_reads.push(LogRead {
-                reader: LogReader::Peer(self.id),
-                range: next..end.max(next.next()),
-                max_bytes: bytes,
-                after: after.expect("what precedes the next entry is in the log or is its base"),
-            });
-        }
+        self.wish(peer, next, Some(chain));
         Vec::new()
+    }
+
+    /// Wishes for entries from `next` on. When the chain of the entry before is not known, for that
+    /// one too: an append says what it follows from.
+    fn wish(&mut self, peer: &mut Peer, next: Index, chain: Option<Chain>) {
+        peer.fetched.clear();
+        if peer.fetching {
+            return;
+        }
+        peer.fetching = true;
+        let count = self.config.max_append_entries as u64;
+        let end = self.log.cached_from().min(Index(next.0.saturating_add(count)));
+        let from = if chain.is_some() { Some(next) } else { next.prev() };
+        let from = from.expect("the chain before the first entry is known");
+        let after = from.prev().and_then(|index| self.log.id_at(index));
+        self.log_reads.push(LogRead {
+            reader: LogReader::Peer(self.id),
+            range: from..end.max(from.next()),
+            max_bytes: self.config.max_append_bytes,
+            after: after.expect("what precedes a cold entry is in the log or is its base"),
+            chain,
+        });
     }
 }

@@ -3,6 +3,7 @@
 //! Rule: `Raft` is a function of this, a seed and the events. Must never: hold more of the log than
 //! the cache may.
 
+use super::chain::Chain;
 use super::types::{Entry, EntryId, Index, Membership, SnapshotMeta, Vote};
 use alloc::vec::Vec;
 
@@ -17,6 +18,8 @@ pub struct Restored {
     pub runs: Vec<EntryId>,
     /// The last entry, or `base.last` when the log is empty.
     pub last: EntryId,
+    /// The chain of `last`.
+    pub chain: Chain,
     /// The entries cached at first: a suffix of the log (possibly all of it, possibly nothing).
     pub tail: Vec<Entry>,
     /// Every membership entry after `base`, in order.

@@ -203,7 +203,7 @@ impl Raft {
         assert!(matches!(self.role, Role::Leader(_)), "only a leader adds entries (§5.3)");
         let id = EntryId { index: self.log.last().index.next(), term: self.vote.term };
         let membership = matches!(payload, Payload::Membership(_));
-        self.log.append(Entry { id, payload });
+        self.log.append(Entry::new(self.log.last_chain(), id, payload));
         if membership {
             self.sync_peers();
         }

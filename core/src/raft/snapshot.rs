@@ -8,6 +8,7 @@
 //! index, keep entries that the snapshot contradicts, or touch term and vote.
 
 use super::{
+    chain::Chain,
     event::SnapshotEvent,
     message::Message,
     output::SnapshotRequest,
@@ -93,7 +94,7 @@ impl Raft {
         if self.is_installing() {
             return self.answer_while_installing(from, id);
         }
-        if self.has_already(from, id) {
+        if self.has_already(from, id, meta.chain) {
             return;
         }
         let fits =
@@ -125,7 +126,7 @@ impl Raft {
     }
 
     /// Whether this node needs no such snapshot; then the leader is told so.
-    fn has_already(&mut self, from: NodeId, id: EntryId) -> bool {
+    fn has_already(&mut self, from: NodeId, id: EntryId, chain: Chain) -> bool {
         let ours = self.log.id_at(id.index);
         if id.index <= self.commit {
             if let Some(ours) = ours.filter(|&ours| ours != id) {
@@ -134,6 +135,9 @@ impl Raft {
             }
         } else if ours != Some(id) {
             return false;
+        }
+        if !self.matches(from, id, chain) {
+            return true;
         }
         self.commit = self.commit.max(id.index);
         self.incoming = None;
@@ -246,7 +250,13 @@ impl Raft {
         let now = self.now;
         // The configuration is the log's word; the state machine only says where it stands.
         let read_at = meta.last;
-        let exact = self.log.meta_at(read_at.index);
+        if let Some(expected) = self.log.chain_at(read_at.index)
+            && self.log.contains(read_at)
+            && expected != meta.chain
+        {
+            return self.halt(Evidence::DiskChanged { at: read_at, expected, found: meta.chain });
+        }
+        let exact = self.log.meta_at(read_at.index, meta.chain);
         let exact = exact.filter(|exact| exact.last == read_at && read_at.index > Index::ZERO);
         let commit = self.commit;
         let Role::Leader(leader) = &mut self.role else { return };

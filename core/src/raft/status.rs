@@ -3,6 +3,7 @@
 //! Rule: reading it changes nothing. Must never: be decided upon by the protocol itself.
 
 use super::{
+    chain::Chain,
     output::RoleName,
     raft::Raft,
     refused::Ignored,
@@ -26,6 +27,8 @@ pub struct Status<'a> {
     pub base: EntryId,
     /// The last entry.
     pub last: EntryId,
+    /// What stands for the whole log up to there.
+    pub chain: Chain,
     /// The last entry that is on this node's disk.
     pub written: Index,
     /// The last entry known to be committed.
@@ -70,6 +73,7 @@ impl Raft {
             leader: self.leader(),
             base: self.log.base(),
             last: self.log.last(),
+            chain: self.log.last_chain(),
             written: self.log.written(),
             commit: self.commit,
             applied: self.apply.applied,

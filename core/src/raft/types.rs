@@ -4,6 +4,7 @@
 //! checked. Must never: read a clock, hold a reference to the log, or give an id a special value
 //! (node 0 and node `u64::MAX` are ordinary nodes; "nobody" is `Option::None`).
 
+use super::chain::Chain;
 use alloc::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use core::{fmt, time::Duration};
@@ -40,6 +41,9 @@ pub struct Entry {
     pub id: EntryId,
     /// What it says.
     pub payload: Payload,
+    /// Stands for this entry and everything before it. Made by `Entry::new`; what was read is
+    /// checked with `Entry::follows`.
+    pub chain: Chain,
 }
 
 /// What an entry says. Only `Command` reaches the state machine's commands.
@@ -85,6 +89,8 @@ pub struct Membership {
 pub struct SnapshotMeta {
     /// The last entry whose effect it contains.
     pub last: EntryId,
+    /// The chain of that entry: the next one must follow from it.
+    pub chain: Chain,
     /// The configuration in force at `last`.
     pub membership: Membership,
     /// Index of the entry that set `membership` (0: the one the cluster was born with).

@@ -12,7 +12,7 @@ use crate::codec::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Version of the envelope's format. A receiver refuses any other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Kinds of payload.
 mod payload {
@@ -95,9 +95,10 @@ fn put_message(out: &mut BytesMut, message: &Message) {
             out.put_u8(kind::VOTE_REPLY);
             put_bool(out, *granted);
         }
-        Message::Append { prev, entries, commit, sequence } => {
+        Message::Append { prev, prev_chain, entries, commit, sequence } => {
             out.put_u8(kind::APPEND);
             put_entry_id(out, *prev);
+            put_chain(out, *prev_chain);
             put_u64(out, commit.0);
             put_u64(out, *sequence);
             put_u64(out, entries.len() as u64);
@@ -177,6 +178,7 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
         kind::VOTE_REPLY => Message::VoteReply { granted: get_bool(input, "granted")? },
         kind::APPEND => Message::Append {
             prev: get_entry_id(input)?,
+            prev_chain: get_chain(input)?,
             commit: Index(get_u64(input, "commit")?),
             sequence: get_u64(input, "sequence")?,
             entries: get_list(input, "entries", Entry::decode)?,
@@ -276,10 +278,19 @@ fn get_entry_id(input: &mut Bytes) -> Result<EntryId, Malformed> {
     Ok(EntryId { term: Term(get_u64(input, "term")?), index: Index(get_u64(input, "index")?) })
 }
 
+fn put_chain(out: &mut BytesMut, chain: Chain) {
+    out.put_u64_le(chain.0);
+}
+
+fn get_chain(input: &mut Bytes) -> Result<Chain, Malformed> {
+    input.try_get_u64_le().map(Chain).map_err(|_| Malformed("chain"))
+}
+
 impl Entry {
     /// Appends the encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         put_entry_id(out, self.id);
+        put_chain(out, self.chain);
         match &self.payload {
             Payload::Noop => out.put_u8(payload::NOOP),
             Payload::Command(bytes) => {
@@ -293,19 +304,20 @@ impl Entry {
         }
     }
 
-    /// Reads one entry off the front of `bytes`.
+    /// Reads one entry off the front of `bytes`. Whether it follows from another is not judged.
     ///
     /// # Errors
     /// `Malformed` for anything `encode` does not produce.
     pub fn decode(bytes: &mut Bytes) -> Result<Entry, Malformed> {
         let id = get_entry_id(bytes)?;
+        let chain = get_chain(bytes)?;
         let payload = match get_u8(bytes, "payload")? {
             payload::NOOP => Payload::Noop,
             payload::COMMAND => Payload::Command(get_bytes(bytes, "command")?),
             payload::MEMBERSHIP => Payload::Membership(Membership::decode(bytes)?),
             _ => return Err(Malformed("payload")),
         };
-        Ok(Entry { id, payload })
+        Ok(Entry { id, payload, chain })
     }
 }
 
@@ -372,6 +384,7 @@ impl SnapshotMeta {
     /// Appends the encoding.
     pub fn encode(&self, out: &mut BytesMut) {
         put_entry_id(out, self.last);
+        put_chain(out, self.chain);
         put_u64(out, self.membership_index.0);
         self.membership.encode(out);
     }
@@ -383,6 +396,7 @@ impl SnapshotMeta {
     pub fn decode(bytes: &mut Bytes) -> Result<SnapshotMeta, Malformed> {
         Ok(SnapshotMeta {
             last: get_entry_id(bytes)?,
+            chain: get_chain(bytes)?,
             membership_index: Index(get_u64(bytes, "membership index")?),
             membership: Membership::decode(bytes)?,
         })

@@ -15,6 +15,29 @@ pub fn entry_id(g: &mut Gen, number: fn(&mut Gen) -> u64) -> EntryId {
     EntryId { term: Term(number(g)), index: Index(number(g)) }
 }
 
+pub fn chain(g: &mut Gen) -> Chain {
+    Chain(u64::arbitrary(g))
+}
+
+/// Makes a message that speaks of entries follow from what the receiver holds, as a leader's would.
+#[allow(dead_code)] // not every test has a receiver
+pub fn relink(message: &mut Message, chain_of: impl Fn(EntryId) -> Option<Chain>) {
+    match message {
+        Message::Append { prev, prev_chain, entries, .. } => {
+            *prev_chain = chain_of(*prev).unwrap_or(*prev_chain);
+            let mut parent = *prev_chain;
+            for entry in entries {
+                *entry = Entry::new(parent, entry.id, entry.payload.clone());
+                parent = entry.chain;
+            }
+        }
+        Message::InstallSnapshot { meta, .. } => {
+            meta.chain = chain_of(meta.last).unwrap_or(meta.chain);
+        }
+        _ => {}
+    }
+}
+
 pub fn bytes(g: &mut Gen) -> Bytes {
     Bytes::from(Vec::<u8>::arbitrary(g))
 }
@@ -40,6 +63,7 @@ pub fn membership(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Membership {
 pub fn meta(g: &mut Gen, number: fn(&mut Gen) -> u64) -> SnapshotMeta {
     SnapshotMeta {
         last: entry_id(g, number),
+        chain: chain(g),
         membership: membership(g, number),
         membership_index: Index(number(g)),
     }
@@ -51,7 +75,7 @@ pub fn entry(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Entry {
         1 => Payload::Command(bytes(g)),
         _ => Payload::Membership(membership(g, number)),
     };
-    Entry { id: entry_id(g, number), payload }
+    Entry::new(chain(g), entry_id(g, number), payload)
 }
 
 pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
@@ -63,6 +87,7 @@ pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
         3 => Message::VoteReply { granted: bool::arbitrary(g) },
         4 => Message::Append {
             prev: entry_id(g, number),
+            prev_chain: chain(g),
             entries: (0..usize::arbitrary(g) % 5).map(|_| entry(g, number)).collect(),
             commit: Index(number(g)),
             sequence,

@@ -65,7 +65,7 @@ impl World {
             "blank" => self.add(words.node(1), Membership::default()),
             "bootstrap" => self.cluster(&words.nodes(1), &[]),
             "disk" if words.options.is_empty() => self.disk(words.node(1)),
-            "disk" => self.node(words.node(1)).disk.set(&words),
+            "disk" => self.set_disk(&words),
             "lose" => {
                 let from = Index(number(words.words[2]));
                 self.node(words.node(1)).disk.log.retain(|entry| entry.index() < from);

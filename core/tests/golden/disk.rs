@@ -2,6 +2,7 @@
 
 use crate::notation::{Words, entries, entry_id, node_id, number};
 use kvorum_core::raft::*;
+use std::collections::BTreeMap;
 
 /// A disk. The state machine is its own checkpoint: whatever is applied is durable.
 #[derive(Debug, Clone, Default)]
@@ -15,17 +16,22 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// What `disk n1 term=2 vote=n2 base=1@1 log=2@1,3@2=x applied=1` says.
-    pub fn set(&mut self, words: &Words) {
+    /// What `disk n1 term=2 vote=n2 base=1@1 log=2@1,3@2=x applied=1` says. `before=1@1=y` are
+    /// the entries that the base stands for; without them its chain is what it is elsewhere.
+    pub fn set(&mut self, words: &Words, chains: &mut BTreeMap<EntryId, Chain>) {
         for (&option, &value) in &words.options {
             match option {
                 "term" => self.vote.term = Term(number(value)),
                 "vote" => self.vote.voted_for = Some(node_id(value)),
+                "before" => {}
                 "base" => {
+                    let before = entries(Chain::START, words.option("before").unwrap_or(""));
+                    chains.extend(before.iter().map(|entry| (entry.id, entry.chain)));
                     self.base.last = entry_id(value);
+                    self.base.chain = chains.get(&self.base.last).copied().unwrap_or_default();
                     self.applied = self.base.clone();
                 }
-                "log" => self.log = entries(value),
+                "log" => self.log = entries(self.base.chain, value),
                 "state" => self.state = value.split(',').map(str::to_string).collect(),
                 "applied" => {}
                 _ => panic!("unknown option {option}"),
@@ -64,6 +70,7 @@ impl Disk {
     pub fn apply(&mut self, entry: &Entry) {
         assert_eq!(entry.index(), self.applied.last.index.next(), "applied in order, each once");
         self.applied.last = entry.id;
+        self.applied.chain = entry.chain;
         match &entry.payload {
             Payload::Noop => {}
             Payload::Command(text) => self.state.push(String::from_utf8_lossy(text).into_owned()),
@@ -129,6 +136,7 @@ impl Disk {
             base: self.base.clone(),
             runs,
             last: self.last(),
+            chain: self.log.last().map_or(self.base.chain, |entry| entry.chain),
             tail: self.log[self.log.len().saturating_sub(cached)..].to_vec(),
             memberships: memberships.collect(),
             applied: applied.index,

@@ -6,28 +6,37 @@ use crate::{
 };
 use bytes::Bytes;
 use kvorum_core::raft::*;
+use std::collections::BTreeMap;
 
 impl World {
     /// `inject n1->n2 term=3 append=4@2 entries=5@3 commit=4`; `at=n3` lets it reach another node.
+    /// It has the chain that the entry has wherever it is on a disk, unless the script says
+    /// `chain=7`, or `damaged=yes` of the last entry.
     pub fn inject(&mut self, words: &Words) {
         let (from, to) = link(words.words[1]);
         let term = Term(words.number("term").expect("a term"));
-        let envelope = Envelope { from, to, term, message: message(words) };
+        let envelope = Envelope { from, to, term, message: message(words, &self.chains) };
         let at = words.option("at").map_or(to, node_id);
         self.handle(at, Event::Received(envelope));
         self.drain();
     }
 }
 
-fn message(words: &Words) -> Message {
+fn message(words: &Words, chains: &BTreeMap<EntryId, Chain>) -> Message {
     let option = |name: &str| words.option(name);
     let index = |name: &str| Index(words.number(name).unwrap_or(0));
     let yes = |name: &str| words.option(name) == Some("yes");
     let sequence = words.number("reads").unwrap_or(0);
     let commit = index("commit");
     if let Some(prev) = option("append") {
-        let entries = entries(option("entries").unwrap_or(""));
-        Message::Append { prev: entry_id(prev), entries, commit, sequence }
+        let prev = entry_id(prev);
+        let known = chains.get(&prev).copied().unwrap_or_default();
+        let prev_chain = words.number("chain").map_or(known, Chain);
+        let mut entries = entries(prev_chain, option("entries").unwrap_or(""));
+        if yes("damaged") {
+            entries.last_mut().expect("an entry to damage").chain.0 ^= 1;
+        }
+        Message::Append { prev, prev_chain, entries, commit, sequence }
     } else if let Some(last) = option("matched") {
         let outcome = AppendOutcome::Matched { last: Index(number(last)) };
         Message::AppendReply { outcome, sequence }
@@ -44,7 +53,7 @@ fn message(words: &Words) -> Message {
     } else if option("voted").is_some() {
         Message::VoteReply { granted: yes("voted") }
     } else if let Some(data) = option("chunk") {
-        let meta = meta(words);
+        let meta = meta(words, chains);
         let data = Bytes::copy_from_slice(data.as_bytes());
         let offset = words.number("offset").unwrap_or(0);
         Message::InstallSnapshot { meta, offset, data, last: yes("last"), sequence }
@@ -67,9 +76,12 @@ fn message(words: &Words) -> Message {
     }
 }
 
-fn meta(words: &Words) -> SnapshotMeta {
+fn meta(words: &Words, chains: &BTreeMap<EntryId, Chain>) -> SnapshotMeta {
+    let last = entry_id(words.option("of").expect("of=4@1"));
+    let known = chains.get(&last).copied().unwrap_or_default();
     SnapshotMeta {
-        last: entry_id(words.option("of").expect("of=4@1")),
+        last,
+        chain: words.number("chain").map_or(known, Chain),
         membership: voters(words.option("members").unwrap_or("")),
         membership_index: Index(words.number("set").unwrap_or(0)),
     }

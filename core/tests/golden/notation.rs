@@ -40,19 +40,24 @@ impl<'a> Words<'a> {
 }
 
 /// `3@2=x` is a command, `3@2=:n1:n2` a configuration of these voters, `3@2` a no-op.
-pub fn entry(text: &str) -> Entry {
+pub fn entry(parent: Chain, text: &str) -> Entry {
     let (id, command) = text.split_once('=').map_or((text, None), |(id, c)| (id, Some(c)));
     let payload = match command {
         Some(members) if members.starts_with(':') => Payload::Membership(voters(members)),
         Some(text) => Payload::Command(command_bytes(text)),
         None => Payload::Noop,
     };
-    Entry { id: entry_id(id), payload }
+    Entry::new(parent, entry_id(id), payload)
 }
 
-/// `a,b` entries; nothing for an empty text.
-pub fn entries(text: &str) -> Vec<Entry> {
-    text.split(',').filter(|text| !text.is_empty()).map(entry).collect()
+/// `a,b` entries after one whose chain is `parent`; nothing for an empty text.
+pub fn entries(mut parent: Chain, text: &str) -> Vec<Entry> {
+    let entries = text.split(',').filter(|text| !text.is_empty()).map(|text| {
+        let entry = entry(parent, text);
+        parent = entry.chain;
+        entry
+    });
+    entries.collect()
 }
 
 /// `index@term`.

@@ -1,6 +1,10 @@
 //! Nodes with their disks, clocks and state machines, and the network between them.
 
-use crate::{disk::Disk, machine::Jobs, notation::membership};
+use crate::{
+    disk::Disk,
+    machine::Jobs,
+    notation::{Words, membership},
+};
 use kvorum_core::raft::*;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -34,6 +38,8 @@ pub struct World {
     /// Whether state machines give digests.
     pub digests: bool,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// The chain of every entry that was ever on a disk or on its way there.
+    pub chains: BTreeMap<EntryId, Chain>,
     pub network: VecDeque<Envelope>,
     pub copies: BTreeMap<String, Envelope>,
     pub backups: BTreeMap<String, Disk>,
@@ -57,6 +63,14 @@ impl World {
         for id in members.contexts.keys() {
             self.add(*id, members.clone());
         }
+    }
+
+    /// `disk n1 …`: what is on a disk before the node starts.
+    pub fn set_disk(&mut self, words: &Words) {
+        let id = words.node(1);
+        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("{id} has a disk"));
+        node.disk.set(words, &mut self.chains);
+        self.chains.extend(node.disk.log.iter().map(|entry| (entry.id, entry.chain)));
     }
 
     pub fn start(&mut self, id: NodeId) {
@@ -243,6 +257,8 @@ impl World {
         self.say_output(id, &output);
         let Output { write, messages, committed, log_reads, snapshots, .. } = output;
         self.network.extend(messages);
+        let appended = write.iter().flat_map(|write| &write.append);
+        self.chains.extend(appended.map(|entry| (entry.id, entry.chain)));
         self.node(id).writes.extend(write);
         self.work(id, committed, log_reads, snapshots);
     }

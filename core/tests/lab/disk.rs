@@ -5,7 +5,7 @@
 //! says so).
 
 use kvorum_core::raft::{
-    Entry, EntryId, Index, Membership, Payload, Restored, SnapshotMeta, Vote, Write,
+    Chain, Entry, EntryId, Index, Membership, Payload, Restored, SnapshotMeta, Vote, Write,
 };
 use std::collections::VecDeque;
 
@@ -31,6 +31,11 @@ pub struct Disk {
 impl Image {
     pub fn last(&self) -> EntryId {
         self.entries.back().map_or(self.base.last, |entry| entry.id)
+    }
+
+    /// The chain of the last entry.
+    pub fn chain(&self) -> Chain {
+        self.entries.back().map_or(self.base.chain, |entry| entry.chain)
     }
 
     pub fn entry(&self, index: Index) -> Option<&Entry> {
@@ -89,6 +94,10 @@ impl Image {
             if entry.id.index != last.index.next() {
                 return Err(format!("appends {} after {last}", entry.id));
             }
+            // After a truncation the node may know the chain only by its leader's word.
+            if write.truncate_from.is_none() && !entry.follows(self.chain()) {
+                return Err(format!("appends {} after another history", entry.id));
+            }
             if entry.id.term < last.term {
                 return Err(format!("appends {} after {last}: terms go back", entry.id));
             }
@@ -142,6 +151,7 @@ impl Image {
             base: self.base.clone(),
             runs,
             last: self.last(),
+            chain: self.chain(),
             tail: self.entries.iter().skip(skip).cloned().collect(),
             memberships: self.memberships().map(|(index, m)| (index, m.clone())).collect(),
             applied,

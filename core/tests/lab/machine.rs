@@ -85,6 +85,7 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         self.chain = mix(mix(self.chain, entry.id.index.0), payload_digest(&entry.payload));
         self.meta.last = entry.id;
+        self.meta.chain = entry.chain;
         match &entry.payload {
             Payload::Noop => {}
             Payload::Command(bytes) => {

@@ -43,7 +43,7 @@ pub enum Planted {
     LostAnswer,
     /// Answers to reads come twice.
     DoubleAnswer,
-    /// The network changes what an entry says.
+    /// The network changes what an entry says, and its chain with it.
     CorruptEntry,
     /// The network turns refused votes into granted ones.
     ForgedVote,
@@ -122,13 +122,17 @@ impl Planted {
         let sender_last = lab.nodes[from].disk.shadow.last().index;
         let leader_last = lab.nodes[to].disk.shadow.last().index;
         match (planted, &mut envelope.message) {
-            (Planted::CorruptEntry, Message::Append { entries, .. }) => {
+            (Planted::CorruptEntry, Message::Append { prev_chain, entries, .. }) => {
+                // With a chain that fits: anything else is noticed and dropped.
+                let mut parent = *prev_chain;
                 for entry in entries {
                     if entry.id.index.0.is_multiple_of(5)
                         && matches!(entry.payload, Payload::Command(_))
                     {
                         entry.payload = Payload::Command(Bytes::from_static(&[9; 16]));
                     }
+                    *entry = Entry::new(parent, entry.id, entry.payload.clone());
+                    parent = entry.chain;
                 }
             }
             (

@@ -74,7 +74,7 @@ pub fn message(message: &Message) -> String {
         Message::PreVoteReply { granted } => format!("pre-vote granted={granted}"),
         Message::RequestVote { last, transfer } => format!("vote? last={last} transfer={transfer}"),
         Message::VoteReply { granted } => format!("vote granted={granted}"),
-        Message::Append { prev, entries: list, commit, sequence } => {
+        Message::Append { prev, entries: list, commit, sequence, .. } => {
             format!("append prev={prev} {} commit={commit} seq={sequence}", entries(list))
         }
         Message::AppendReply { outcome: AppendOutcome::Matched { last }, sequence } => {

@@ -3,18 +3,44 @@
 //! Rule: anything the types allow, often nearly plausible: small terms and indexes, members and
 //! strangers, now and then the largest numbers. Must never: be judged by what honest peers promise.
 
+use crate::disk::Image;
 use crate::rng::Rng;
 use crate::schedule::Step;
 use bytes::Bytes;
 use kvorum_core::raft::{
-    AppendOutcome, Entry, EntryId, Envelope, Index, Membership, Message, NodeId, Payload, ReadId,
-    SnapshotMeta, StateDigest, StateReport, Term,
+    AppendOutcome, Chain, Entry, EntryId, Envelope, Index, Membership, Message, NodeId, Payload,
+    ReadId, SnapshotMeta, StateDigest, StateReport, Term,
 };
 
 /// Bytes of a command or a chunk, at most.
 pub const MAX_DATA: u64 = 100;
 /// Entries of an append, at most.
 pub const MAX_ENTRIES: u64 = 4;
+
+/// The chain of a peer that speaks of a history which nobody shares.
+const OTHER_HISTORY: Chain = Chain(u64::MAX);
+
+/// Makes what a peer says of entries follow from what the receiver holds, mostly: a chain drawn at
+/// random would never fit, and nothing behind that check would be met.
+pub fn relink(message: &mut Message, held: &Image) {
+    let chain_of = |id: EntryId| {
+        let entry = held.entry(id.index).filter(|entry| entry.id == id);
+        let base = (id == held.base.last).then_some(held.base.chain);
+        entry.map(|entry| entry.chain).or(base).unwrap_or_default()
+    };
+    match message {
+        Message::Append { prev, prev_chain, entries, .. } if *prev_chain != OTHER_HISTORY => {
+            *prev_chain = chain_of(*prev);
+            let mut parent = *prev_chain;
+            for entry in entries {
+                *entry = Entry::new(parent, entry.id, entry.payload.clone());
+                parent = entry.chain;
+            }
+        }
+        Message::InstallSnapshot { meta, .. } => meta.chain = chain_of(meta.last),
+        _ => {}
+    }
+}
 
 /// A message, as it is or through a wire that flips bits.
 pub fn step(rng: &mut Rng, ids: &[u64]) -> Step {
@@ -98,7 +124,7 @@ fn entries(rng: &mut Rng, prev: EntryId, ids: &[u64]) -> Vec<Entry> {
                 1 => Payload::Membership(membership(rng, ids)),
                 _ => Payload::Command(command(rng)),
             };
-            Entry { id: last, payload }
+            Entry::new(Chain::START, last, payload)
         })
         .collect()
 }
@@ -112,7 +138,8 @@ fn command(rng: &mut Rng) -> Bytes {
 
 fn meta(rng: &mut Rng, ids: &[u64]) -> SnapshotMeta {
     let membership = membership(rng, ids);
-    SnapshotMeta { last: id(rng), membership, membership_index: Index(small(rng)) }
+    let membership_index = Index(small(rng));
+    SnapshotMeta { last: id(rng), chain: Chain::START, membership, membership_index }
 }
 
 fn message(rng: &mut Rng, ids: &[u64]) -> Message {
@@ -125,7 +152,8 @@ fn message(rng: &mut Rng, ids: &[u64]) -> Message {
         5..=8 => {
             let prev = if rng.chance(300) { EntryId::default() } else { id(rng) };
             let entries = entries(rng, prev, ids);
-            Message::Append { prev, entries, commit: Index(small(rng)), sequence }
+            let prev_chain = if rng.chance(30) { OTHER_HISTORY } else { Chain::START };
+            Message::Append { prev, prev_chain, entries, commit: Index(small(rng)), sequence }
         }
         9 => Message::AppendReply {
             outcome: AppendOutcome::Matched { last: Index(small(rng)) },

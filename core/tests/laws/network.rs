@@ -4,6 +4,7 @@
 //! planted violation or a hostile schedule says so).
 
 use crate::cluster::{Cluster, Flight, Verdict};
+use crate::hostile;
 use crate::node::Input;
 use crate::planted::Planted;
 use crate::schedule::{MAX_NODES, Step};
@@ -85,11 +86,17 @@ impl Cluster<'_> {
         if self.terms.planted == Some(Planted::TrustsTheCommit) {
             trust(envelope);
         }
-        self.give(to, &Input::Event(Event::Received(envelope.clone())))
+        let mut envelope = envelope.clone();
+        hostile::relink(&mut envelope.message, &self.nodes[to].disk.shadow);
+        self.give(to, &Input::Event(Event::Received(envelope)))
     }
 
     /// The same through the wire, with bits flipped: what cannot be decoded is not heard.
     pub fn garble(&mut self, envelope: &Envelope, flips: &[u16]) -> Verdict {
+        let mut envelope = envelope.clone();
+        if let Some(to) = self.nodes.iter().position(|node| node.id == envelope.to) {
+            hostile::relink(&mut envelope.message, &self.nodes[to].disk.shadow);
+        }
         let mut bytes = BytesMut::new();
         envelope.encode(&mut bytes);
         for flip in flips {

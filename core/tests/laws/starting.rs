@@ -52,10 +52,15 @@ impl Cluster<'_> {
         let (id, seed) = (node.id, mix(node.id.0, node.life));
         let birth = Birth { id, config: self.plan.config.clone(), restored, seed, now };
         self.watch.born(slot, &birth);
-        let raft = birth
-            .clone()
-            .raft()
-            .map_err(|corrupt| broken("restore", format!("{id}: {}", corrupt.0)))?;
+        let raft = match birth.clone().raft() {
+            Ok(raft) => raft,
+            // Peers that break log matching can leave it with two histories in one log.
+            Err(_) if self.terms.hostile => {
+                self.cover("node that refuses its own log");
+                return Ok(());
+            }
+            Err(corrupt) => return Err(broken("restore", format!("{id}: {}", corrupt.0))),
+        };
         let glance = Glance::of(&raft);
         let wait = self.next_wait();
         let node = &mut self.nodes[slot];

@@ -91,6 +91,7 @@ impl Machine {
         }
         self.history.push(applied_form(entry));
         self.at.last = entry.id;
+        self.at.chain = entry.chain;
     }
 
     fn stream(&self) -> Bytes {

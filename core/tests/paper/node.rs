@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use kvorum_core::raft::{
-    AppendOutcome, Config, Entry, EntryId, Envelope, Event, Evidence, Index, Instant, Membership,
-    Message, NodeId, Payload, Raft, Restored, RoleName, Status, Term, Vote,
+    AppendOutcome, Chain, Config, Entry, EntryId, Envelope, Event, Evidence, Index, Instant,
+    Membership, Message, NodeId, Payload, Raft, Restored, RoleName, Status, Term, Vote,
 };
 
 /// The node under test; `2` and `3` are the other voters.
@@ -80,13 +80,15 @@ pub fn push(log: &mut Vec<Entry>, term: u64) {
 }
 
 fn push_payload(log: &mut Vec<Entry>, term: u64, payload: Payload) {
-    log.push(Entry { id: id(log.len() as u64 + 1, term), payload });
+    let parent = log.last().map_or(Chain::START, |entry| entry.chain);
+    log.push(Entry::new(parent, id(log.len() as u64 + 1, term), payload));
 }
 
 /// The append of what `log` holds after index `prev`.
 pub fn append(log: &[Entry], prev: usize, commit: u64) -> Message {
     Message::Append {
         prev: prev.checked_sub(1).map_or(id(0, 0), |at| log[at].id),
+        prev_chain: prev.checked_sub(1).map_or(Chain::START, |at| log[at].chain),
         entries: log[prev..].to_vec(),
         commit: Index(commit),
         sequence: 0,

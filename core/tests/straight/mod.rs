@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kvorum_core::raft::{
-    Config, Event, Instant, Membership, NodeId, Raft, Restored, RoleName, SnapshotEvent,
+    Chain, Config, Event, Instant, Membership, NodeId, Raft, Restored, RoleName, SnapshotEvent,
     SnapshotMeta,
 };
 
@@ -95,15 +95,15 @@ impl Cluster {
             }
         }
         if let Some(last) = output.committed.last() {
-            let last = last.index();
+            let (last, chain) = (last.index(), last.chain);
             self.applied[at] += output.committed.len() as u64;
             self.nodes[at].handle(now, Event::Applied { index: last, digests: Vec::new() });
-            self.checkpoint(at, last.0);
+            self.checkpoint(at, last.0, chain);
         }
         true
     }
 
-    fn checkpoint(&mut self, at: usize, index: u64) {
+    fn checkpoint(&mut self, at: usize, index: u64, chain: Chain) {
         if index < self.durable[at] + CHECKPOINT {
             return;
         }
@@ -111,6 +111,7 @@ impl Cluster {
         let status = self.nodes[at].status();
         let meta = SnapshotMeta {
             last: self.nodes[at].entry_id(status.applied).expect("it was applied just now"),
+            chain,
             membership: status.membership.clone(),
             membership_index: status.membership_index,
         };

@@ -235,6 +235,7 @@ impl StateLane {
             };
             self.applied.last = entry.id;
             digests.push(self.digest()?);
+            self.applied.chain = entry.chain;
             if let Some((_, waiter)) = waiters.next_if(|(at, _)| *at == index) {
                 answers.push((waiter, outcome));
             }

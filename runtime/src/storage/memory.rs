@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 #[must_use]
 pub fn open(identity: Identity, restored: Restored) -> Opened {
     let mut log = MemoryLog {
-        view: LogView::new(restored.vote, restored.base.clone(), restored.base.last),
+        view: LogView::new(restored.vote, restored.base.clone(), restored.base.last, None),
         entries: VecDeque::new(),
         failed: None,
     };

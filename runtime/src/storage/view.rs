@@ -5,7 +5,7 @@
 
 use super::LogChange;
 use kvorum_core::raft::{
-    Entry, EntryId, Index, LogRead, Membership, Payload, Restored, SnapshotMeta, Term, Vote,
+    Chain, Entry, EntryId, Index, LogRead, Membership, Payload, Restored, SnapshotMeta, Term, Vote,
 };
 use std::ops::Range;
 
@@ -18,15 +18,22 @@ pub(super) struct LogView {
     /// whose predecessors went away under a base that is recorded further on.
     start: EntryId,
     last: EntryId,
+    /// The chain of the last entry; not known between a truncation and the next entry.
+    chain: Option<Chain>,
     runs: Vec<EntryId>,
     memberships: Vec<(Index, Membership)>,
 }
 
 impl LogView {
     /// A log whose entries up to `last` are not at hand.
-    pub fn new(vote: Vote, base: SnapshotMeta, last: EntryId) -> LogView {
-        let start = if last.index > base.last.index { last } else { base.last };
-        LogView { vote, base, start, last: start, runs: Vec::new(), memberships: Vec::new() }
+    pub fn new(vote: Vote, base: SnapshotMeta, last: EntryId, chain: Option<Chain>) -> LogView {
+        let (start, chain) = if last.index > base.last.index {
+            (last, chain)
+        } else {
+            (base.last, Some(base.chain))
+        };
+        let (runs, memberships) = (Vec::new(), Vec::new());
+        LogView { vote, base, start, last: start, chain, runs, memberships }
     }
 
     pub fn vote(&self) -> Vote {
@@ -39,6 +46,16 @@ impl LogView {
 
     pub fn last(&self) -> EntryId {
         self.last
+    }
+
+    /// The chain of the last entry, where it is known.
+    pub fn chain(&self) -> Option<Chain> {
+        self.chain
+    }
+
+    /// The chain of the last entry was looked up.
+    pub fn set_chain(&mut self, chain: Option<Chain>) {
+        self.chain = chain;
     }
 
     /// Whether every entry after the base is known.
@@ -99,6 +116,7 @@ impl LogView {
             self.start = EntryId { index: before, term: Term(0) };
         }
         self.last = EntryId { index: before, term: self.term_at(before).unwrap_or_default() };
+        self.chain = (self.last == self.base.last).then_some(self.base.chain);
         self.runs.retain(|run| run.index < from);
         self.memberships.retain(|(index, _)| *index < from);
         Ok(())
@@ -108,6 +126,12 @@ impl LogView {
         if entry.index() != self.last.index.next() || entry.term() < self.last.term {
             return Err(format!("entry {} after entry {}", entry.id, self.last));
         }
+        if self.chain.is_some_and(|chain| !entry.follows(chain)) {
+            return Err(format!(
+                "entry {} with chain {}, which does not follow from entry {}",
+                entry.id, entry.chain, self.last
+            ));
+        }
         if self.runs.last().map(|run| run.term) != Some(entry.term()) {
             self.runs.push(entry.id);
         }
@@ -115,6 +139,7 @@ impl LogView {
             self.memberships.push((entry.index(), membership.clone()));
         }
         self.last = entry.id;
+        self.chain = Some(entry.chain);
         Ok(())
     }
 
@@ -125,7 +150,7 @@ impl LogView {
             return;
         }
         self.base = base.clone();
-        let base = base.last;
+        let (base, chain) = (base.last, base.chain);
         if base.index < self.start.index {
             return;
         }
@@ -140,6 +165,7 @@ impl LogView {
             self.memberships.retain(|(index, _)| *index > base.index);
         } else {
             self.last = base;
+            self.chain = Some(chain);
             self.runs.clear();
             self.memberships.clear();
         }
@@ -175,6 +201,7 @@ impl LogView {
             base: self.base.clone(),
             runs: self.runs.clone(),
             last: self.last,
+            chain: self.chain.unwrap_or_default(),
             tail,
             memberships: self.memberships.clone(),
             applied,

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use kvorum_core::raft::{
-    Entry, EntryId, Index, LogRead, LogReader, Membership, NodeId, Payload, Restored, SnapshotMeta,
-    Term, Vote,
+    Chain, Entry, EntryId, Index, LogRead, LogReader, Membership, NodeId, Payload, Restored,
+    SnapshotMeta, Term, Vote,
 };
 use kvorum_runtime::storage::{
     Identity, LogChange, Opened,
@@ -13,6 +13,8 @@ use kvorum_runtime::storage::{
     memory,
 };
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -136,21 +138,37 @@ pub fn id(index: u64, term: u64) -> EntryId {
     EntryId { index: Index(index), term: Term(term) }
 }
 
+thread_local! {
+    /// The chain of the entry that was made last at each index.
+    static CHAINS: RefCell<BTreeMap<u64, Chain>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The chain of the entry that this test made last at an index.
+pub fn chain_at(index: u64) -> Option<Chain> {
+    CHAINS.with_borrow(|chains| chains.get(&index).copied())
+}
+
+/// The entries of a test are one history: each follows from the one made last before it.
+pub fn linked(index: u64, term: u64, payload: Payload) -> Entry {
+    let parent = index.checked_sub(1).and_then(chain_at).unwrap_or_default();
+    let entry = Entry::new(parent, id(index, term), payload);
+    CHAINS.with_borrow_mut(|chains| chains.insert(index, entry.chain));
+    entry
+}
+
 pub fn entry(index: u64, term: u64, payload: &str) -> Entry {
-    Entry {
-        id: id(index, term),
-        payload: Payload::Command(Bytes::copy_from_slice(payload.as_bytes())),
-    }
+    linked(index, term, Payload::Command(Bytes::copy_from_slice(payload.as_bytes())))
 }
 
 pub fn membership_entry(index: u64, term: u64, context: &str) -> Entry {
     let membership = Membership::sole(NodeId(7), Bytes::copy_from_slice(context.as_bytes()));
-    Entry { id: id(index, term), payload: Payload::Membership(membership) }
+    linked(index, term, Payload::Membership(membership))
 }
 
 pub fn meta(index: u64, term: u64) -> SnapshotMeta {
     SnapshotMeta {
         last: id(index, term),
+        chain: chain_at(index).unwrap_or_default(),
         membership: Membership::sole(NodeId(7), Bytes::from_static(b"app1 somewhere:7000")),
         membership_index: Index(index.min(1)),
     }
@@ -171,5 +189,6 @@ pub fn read(from: u64, to: u64, after_term: u64, max_bytes: u64) -> LogRead {
         range: Index(from)..Index(to),
         max_bytes,
         after: id(from - 1, after_term),
+        chain: None,
     }
 }

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use bytes::{Bytes, BytesMut};
-use kvorum_core::raft::{Entry, EntryId, Envelope, Index, Instant, Message, NodeId, Payload, Term};
+use kvorum_core::raft::{
+    Chain, Entry, EntryId, Envelope, Index, Instant, Message, NodeId, Payload, Term,
+};
 use kvorum_runtime::{
     handle::Member,
     transport::{
@@ -345,7 +347,8 @@ pub fn append(from: u64, to: u64, sequence: u64, bytes: usize) -> Envelope {
     let payload = Payload::Command(Bytes::from(vec![sequence as u8; bytes]));
     let message = Message::Append {
         prev: EntryId { term: Term(3), index: Index(sequence) },
-        entries: vec![Entry { id, payload }],
+        prev_chain: Chain::START,
+        entries: vec![Entry::new(Chain::START, id, payload)],
         commit: Index(7),
         sequence,
     };

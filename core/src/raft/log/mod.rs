@@ -2,16 +2,19 @@
 //! and how much of it is on the disk.
 //!
 //! Rule: the configuration in force is a function of the base and the log up to its end, so an
-//! append sets it and a truncation of any length reverts it (§4.1). Must never: change an entry in
-//! place, or truncate without capping the writes under way.
+//! append sets it and a truncation of any length reverts it (§4.1). The chain is known at the base,
+//! at the last entry and at every cached one. Must never: change an entry in place, or truncate
+//! without capping the writes under way.
 
+pub mod chains;
 pub mod tail;
 pub mod terms;
 pub mod weight;
 pub mod writes;
 
-use self::{tail::Tail, terms::Terms, weight::Weight, writes::Writes};
+use self::{chains::Chains, tail::Tail, terms::Terms, weight::Weight, writes::Writes};
 use super::{
+    chain::Chain,
     config::Config,
     restored::{Corrupt, Restored},
     types::{Entry, EntryId, Index, Membership, Payload, SnapshotMeta, Term},
@@ -25,6 +28,7 @@ const MARKS: u64 = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Log {
     terms: Terms,
+    chains: Chains,
     tail: Tail,
     /// The configuration in force at the base, and the entry that set it.
     born: (Index, Membership),
@@ -41,7 +45,7 @@ pub struct Log {
 impl Log {
     /// Rebuilds the log a disk holds.
     pub fn restore(config: &Config, restored: Restored) -> Result<Log, Corrupt> {
-        let Restored { base, runs, last, tail, memberships, .. } = restored;
+        let Restored { base, runs, last, chain, tail, memberships, .. } = restored;
         let corrupt = |what: &str| Corrupt(what.to_string());
         let terms = Terms::restore(base.last, &runs, last).ok_or_else(|| {
             Corrupt(format!("the log's terms contradict each other up to {last}"))
@@ -62,10 +66,14 @@ impl Log {
             }
             previous = *index;
         }
+        if last == base.last && chain != base.chain {
+            return Err(corrupt("the chain of an empty log is its base's"));
+        }
         let weight_step = config.compact_after_bytes / MARKS;
         let mut log = Log {
             terms,
-            tail: Tail::default(),
+            chains: Chains::new(base.chain, chain, weight_step),
+            tail: Tail::after(last.index, chain),
             born: (base.membership_index, base.membership),
             memberships,
             weight: Weight::new(base.last.index, weight_step),
@@ -82,7 +90,8 @@ impl Log {
         let count = tail.len() as u64;
         let last = self.last();
         let Some(first) = tail.first().map(Entry::index) else {
-            self.weigh_cold(last.index, Entry { id: last, payload: Payload::Noop }.size());
+            let chain = self.chains.last();
+            self.weigh_cold(last.index, Entry::new(chain, last, Payload::Noop).size());
             return Ok(());
         };
         let fits = first > self.base().index
@@ -95,14 +104,38 @@ impl Log {
                 "the cached entries are not the end of the log at {last}"
             )));
         }
+        self.check_tail(&tail)?;
         let average = tail.iter().map(Entry::size).sum::<u64>() / count;
         self.weigh_cold(Index(first.0 - 1), average);
+        self.tail = Tail::default();
         for entry in tail {
             self.weight.append(entry.index(), entry.size());
+            self.chains.append(entry.index(), entry.size(), entry.chain);
             self.tail.push(entry);
         }
         self.tail.evict(self.cache_bytes, last.index);
         Ok(())
+    }
+
+    /// Whether the cached entries follow from each other, and end as the log does.
+    fn check_tail(&self, tail: &[Entry]) -> Result<(), Corrupt> {
+        let mut parent = None;
+        for entry in tail {
+            if entry.index() == self.base().index.next() {
+                parent = Some(self.chains.base());
+            }
+            if parent.is_some_and(|parent| !entry.follows(parent)) {
+                return Err(Corrupt(format!(
+                    "entry {} does not follow from the one before it",
+                    entry.id
+                )));
+            }
+            parent = Some(entry.chain);
+        }
+        if parent == Some(self.chains.last()) {
+            return Ok(());
+        }
+        Err(Corrupt(format!("entry {} is not the one the log ends in", self.last())))
     }
 
     /// Entries on the disk have a size that is not known: an estimate decides when to compact.
@@ -143,6 +176,38 @@ impl Log {
         self.terms.contains(id)
     }
 
+    /// The chain at the last entry, or at the base of an empty log.
+    pub fn last_chain(&self) -> Chain {
+        self.chains.last()
+    }
+
+    /// The chain at `index` (the base included), where it is known without reading the disk.
+    pub fn chain_at(&self, index: Index) -> Option<Chain> {
+        if index == self.last().index {
+            Some(self.chains.last())
+        } else if index == self.base().index {
+            Some(self.chains.base())
+        } else {
+            self.tail.chain_at(index).or_else(|| self.chains.mark_at(index))
+        }
+    }
+
+    /// The latest index up to `to` at which the chain is known; at least the base.
+    pub fn known_up_to(&self, to: Index) -> Index {
+        if self.chain_at(to).is_some() {
+            return to;
+        }
+        self.chains.mark_up_to(to).unwrap_or(self.base().index)
+    }
+
+    /// The state machine says what the chain is at an entry of the log.
+    pub fn learn_chain(&mut self, index: Index, chain: Chain) {
+        if index > self.base().index && self.chain_at(index).is_none() {
+            let mark = self.chains.mark_up_to(index).unwrap_or(self.base().index);
+            self.chains.learn(index, chain, self.weight.between(mark, index));
+        }
+    }
+
     /// The cached entries.
     pub fn tail(&self) -> &Tail {
         &self.tail
@@ -181,11 +246,11 @@ impl Log {
         }
     }
 
-    /// What a snapshot at an entry of the log stands for.
-    pub fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
+    /// What a snapshot at an entry of the log, of such a chain, stands for.
+    pub fn meta_at(&self, index: Index, chain: Chain) -> Option<SnapshotMeta> {
         let last = self.id_at(index)?;
         let (membership_index, membership) = self.membership_at(index);
-        Some(SnapshotMeta { last, membership: membership.clone(), membership_index })
+        Some(SnapshotMeta { last, chain, membership: membership.clone(), membership_index })
     }
 
     /// Bytes of log in `(from, to]`, roughly.
@@ -205,7 +270,9 @@ impl Log {
 
     /// Adds the next entry.
     pub fn append(&mut self, entry: Entry) {
+        debug_assert!(entry.follows(self.last_chain()), "an entry follows from the log before it");
         self.terms.append(entry.id);
+        self.chains.append(entry.index(), entry.size(), entry.chain);
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.push((entry.index(), membership.clone()));
         }
@@ -214,10 +281,11 @@ impl Log {
         self.evict();
     }
 
-    /// Removes the entries from `from` on.
-    pub fn truncate(&mut self, from: Index) {
+    /// Removes the entries from `from` on; `chain` is that of the entry before.
+    pub fn truncate(&mut self, from: Index, chain: Chain) {
         self.terms.truncate(from);
-        self.tail.truncate(from);
+        self.tail.truncate(from, chain);
+        self.chains.truncate(from, chain);
         self.weight.truncate(from);
         self.writes.truncate(from);
         while self.memberships.last().is_some_and(|(index, _)| *index >= from) {
@@ -225,8 +293,10 @@ impl Log {
         }
     }
 
-    /// Moves the base to an entry of the log.
+    /// Moves the base to an entry of the log whose chain is known (`known_up_to`).
     pub fn compact(&mut self, to: Index) {
+        let chain = self.chain_at(to).expect("the base's chain is known");
+        self.chains.compact(to, chain);
         let (index, membership) = self.membership_at(to);
         self.born = (index, membership.clone());
         self.memberships.retain(|(index, _)| *index > to);
@@ -242,7 +312,8 @@ impl Log {
         self.writes.truncate(agreed.next());
         self.writes.replace(meta.last.index);
         self.terms = Terms::new(meta.last);
-        self.tail = Tail::default();
+        self.chains = Chains::new(meta.chain, meta.chain, self.weight_step);
+        self.tail = Tail::after(meta.last.index, meta.chain);
         self.weight = Weight::new(meta.last.index, self.weight_step);
         self.memberships.clear();
         self.born = (meta.membership_index, meta.membership.clone());
@@ -266,6 +337,7 @@ impl Log {
     pub fn take_base(&mut self) -> Option<SnapshotMeta> {
         core::mem::take(&mut self.base_moved).then(|| SnapshotMeta {
             last: self.base(),
+            chain: self.chains.base(),
             membership: self.born.1.clone(),
             membership_index: self.born.0,
         })

@@ -4,7 +4,10 @@
 //! Payloads are shared (`Bytes`), so the cache, a write and five messages hold one allocation. Must
 //! never: serve an entry that was truncated.
 
-use crate::raft::types::{Entry, Index};
+use crate::raft::{
+    chain::Chain,
+    types::{Entry, Index},
+};
 use alloc::{collections::VecDeque, vec::Vec};
 
 /// The cached suffix.
@@ -14,9 +17,24 @@ pub struct Tail {
     /// not yet written.
     entries: VecDeque<Entry>,
     bytes: u64,
+    /// The entry before the first one held and its chain, where that is known.
+    before: Option<(Index, Chain)>,
 }
 
 impl Tail {
+    /// Nothing held of a log that ends in such an entry.
+    pub fn after(last: Index, chain: Chain) -> Tail {
+        Tail { before: Some((last, chain)), ..Tail::default() }
+    }
+
+    /// The chain of an entry that is held, or of the one before them.
+    pub fn chain_at(&self, index: Index) -> Option<Chain> {
+        match self.before {
+            Some((before, chain)) if before == index => Some(chain),
+            _ => self.get(index).map(|entry| entry.chain),
+        }
+    }
+
     /// The first index held; `None` when nothing is.
     pub fn first(&self) -> Option<Index> {
         self.entries.front().map(Entry::index)
@@ -70,11 +88,14 @@ impl Tail {
         self.entries.push_back(entry);
     }
 
-    /// Removes the entries from `from` on.
-    pub fn truncate(&mut self, from: Index) {
+    /// Removes the entries from `from` on; `chain` is that of the entry before.
+    pub fn truncate(&mut self, from: Index, chain: Chain) {
         while self.entries.back().is_some_and(|entry| entry.index() >= from) {
             let entry = self.entries.pop_back().expect("just seen");
             self.bytes -= entry.size();
+        }
+        if self.entries.is_empty() {
+            self.before = from.prev().map(|before| (before, chain));
         }
     }
 
@@ -97,6 +118,7 @@ impl Tail {
     fn pop_front(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.size();
+            self.before = Some((entry.index(), entry.chain));
         }
     }
 }
@@ -112,7 +134,7 @@ mod tests {
 
     fn entry(index: u64, size: u8) -> Entry {
         let payload = Payload::Command(Bytes::from(std::vec![0; usize::from(size)]));
-        Entry { id: EntryId { index: Index(index), term: Term(1) }, payload }
+        Entry::new(Chain::START, EntryId { index: Index(index), term: Term(1) }, payload)
     }
 
     quickcheck! {
@@ -124,7 +146,7 @@ mod tests {
                 match kind % 8 {
                     0 => {
                         let from = next - u64::from(n % 5).min(next - 1);
-                        tail.truncate(Index(from));
+                        tail.truncate(Index(from), Chain::START);
                         oracle.retain(|entry| entry.index().0 < from);
                         next = from;
                     }
@@ -169,6 +191,7 @@ mod tests {
                 let after = oracle.iter().filter(|entry| entry.index() > from).map(Entry::size).sum();
                 tail.slice(from, count, u64::from(bytes)) == expected
                     && tail.get(from) == held.map(|at| &oracle[at])
+                    && tail.chain_at(from).is_none_or(|chain| held.is_none_or(|at| chain == oracle[at].chain))
                     && tail.bytes_after(from) == after
             })
         }

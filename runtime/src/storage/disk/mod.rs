@@ -22,7 +22,7 @@ use self::{
     wal::Wal,
 };
 use super::{Identity, LogChange, LogStore, Opened, StateStore, StorageError};
-use kvorum_core::raft::{EntryId, Index, Restored};
+use kvorum_core::raft::{Entry, Index, Restored, SnapshotMeta};
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
@@ -211,14 +211,14 @@ impl BlankDir {
             let (base, last) = (log.view().base().last.index, log.view().last().index);
             tail.retain(|entry| entry.index() > base && entry.index() <= last);
         }
-        self.agree(&log, state.applied().last)?;
+        self.agree(&log, &tail, state.applied())?;
         let restored = log.view().restored(tail, state.applied().last.index);
         Ok(Opened { identity, restored, log: Box::new(log), state: Box::new(state) })
     }
 
     /// Whether log and tables belong together.
-    fn agree(&self, log: &Wal, applied: EntryId) -> Result<(), StorageError> {
-        let view = log.view();
+    fn agree(&self, log: &Wal, tail: &[Entry], meta: &SnapshotMeta) -> Result<(), StorageError> {
+        let (view, applied) = (log.view(), meta.last);
         let (base, last) = (view.base().last, view.last());
         let cure = format!(
             "remove this node from the cluster, delete {} and let it join again",
@@ -238,7 +238,9 @@ impl BlankDir {
                 self.path.join(WAL).display()
             )));
         }
-        if view.term_at(applied.index) != Some(applied.term) {
+        let entry = tail.iter().find(|entry| entry.index() == applied.index);
+        let same_history = entry.is_none_or(|entry| entry.chain == meta.chain);
+        if view.term_at(applied.index) != Some(applied.term) || !same_history {
             return Err(StorageError::Corrupt(format!(
                 "{}: entry {applied} was applied, but the log has another one there; {cure}",
                 self.path.display()

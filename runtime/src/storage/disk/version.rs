@@ -12,7 +12,7 @@ use std::{fs, io, path::Path};
 /// Its name.
 pub(super) const FILE: &str = "VERSION";
 /// The number of the layout this program writes, and the only one it reads.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const TITLE: &str = "kvorum data directory; do not edit, do not copy to another node";
 
 /// Writes it.
@@ -36,10 +36,15 @@ pub(super) fn read(dir: &Path) -> Result<Option<Identity>, StorageError> {
     let text = String::from_utf8_lossy(&text);
     if let Some(format) = field(&text, "format").and_then(|value| value.parse::<u64>().ok())
         && text.starts_with("kvorum data directory")
-        && format > FORMAT
+        && format != FORMAT
     {
+        let cure = if format > FORMAT {
+            "start a newer version"
+        } else {
+            "start the version that wrote it, or delete the directory and let the node join again"
+        };
         return Err(StorageError::Foreign(format!(
-            "{} has format {format}; this kvorum knows format {FORMAT}: start a newer version",
+            "{} has format {format}; this kvorum knows format {FORMAT}: {cure}",
             dir.display()
         )));
     }

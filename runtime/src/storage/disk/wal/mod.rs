@@ -74,9 +74,13 @@ impl Wal {
         restored: &Restored,
         lock: Arc<File>,
     ) -> Result<Wal, StorageError> {
-        let outline =
-            Outline { vote: restored.vote, last: restored.base.last, base: restored.base.clone() };
-        let view = LogView::new(outline.vote, outline.base.clone(), outline.last);
+        let outline = Outline {
+            vote: restored.vote,
+            last: restored.base.last,
+            chain: Some(restored.base.chain),
+            base: restored.base.clone(),
+        };
+        let view = LogView::new(outline.vote, outline.base.clone(), outline.last, outline.chain);
         let mut wal = Wal::around(dir, identity, options, view, outline, lock);
         wal.roll(0)?;
         if !restored.tail.is_empty() {
@@ -189,6 +193,7 @@ impl Wal {
     fn note_outline(&mut self) {
         self.outline.vote = self.view.vote();
         self.outline.last = self.view.last();
+        self.outline.chain = self.view.chain();
         if self.outline.base.last != self.view.base().last {
             self.outline.base = self.view.base().clone();
         }

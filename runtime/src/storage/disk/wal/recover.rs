@@ -22,7 +22,7 @@ use crate::storage::{
     view::LogView,
 };
 use bytes::Bytes;
-use kvorum_core::raft::{Entry, Index};
+use kvorum_core::raft::{Chain, Entry, Index};
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
@@ -56,10 +56,10 @@ pub(super) fn open(
     };
     let mut current = load(dir, first, identity)?;
     let outline = current.header.outline.clone();
-    let view = LogView::new(outline.vote, outline.base.clone(), outline.last);
+    let view = LogView::new(outline.vote, outline.base.clone(), outline.last, outline.chain);
     let mut wal = Wal::around(dir, identity, options, view, outline, lock);
     wal.free = free;
-    let mut tail = Tail { entries: VecDeque::new(), bytes: 0, limit: options.log_cache_bytes };
+    let mut tail = Tail { limit: options.log_cache_bytes, ..Tail::default() };
     for seq in sequence.iter().skip(1).copied() {
         let next = load(dir, seq, identity)?;
         if seq != current.header.seq + 1 {
@@ -136,6 +136,7 @@ fn agrees(view: &LogView, outline: &Outline) -> bool {
     view.vote() == outline.vote
         && *view.base() == outline.base
         && last.index == outline.last.index
+        && (view.chain() == outline.chain || view.chain().is_none() || outline.chain.is_none())
         && (last.term == outline.last.term || last.term.0 == 0)
 }
 
@@ -201,6 +202,9 @@ impl Wal {
                     self.view.truncate(from)?;
                     self.places.truncate(from);
                     tail.truncate(from);
+                    if self.view.chain().is_none() {
+                        self.view.set_chain(tail.chain_at(self.view.last().index));
+                    }
                 }
                 Record::Append(count) => {
                     let first = self.view.last().index.next();
@@ -266,14 +270,24 @@ impl Wal {
 }
 
 /// The last entries, as far as the limit allows.
+#[derive(Default)]
 struct Tail {
+    /// The chain of every entry at hand, for the entry after a truncation. Bounded by the log: 16
+    /// bytes for each of its entries, while it is read.
+    chains: VecDeque<(Index, Chain)>,
     entries: VecDeque<Entry>,
     bytes: u64,
     limit: u64,
 }
 
 impl Tail {
+    fn chain_at(&self, index: Index) -> Option<Chain> {
+        let at = self.chains.binary_search_by_key(&index, |held| held.0).ok()?;
+        Some(self.chains[at].1)
+    }
+
     fn push(&mut self, entry: Entry) {
+        self.chains.push_back((entry.index(), entry.chain));
         self.bytes += entry.size();
         self.entries.push_back(entry);
         while self.bytes > self.limit {
@@ -282,12 +296,14 @@ impl Tail {
     }
 
     fn truncate(&mut self, from: Index) {
+        while self.chains.pop_back_if(|held| held.0 >= from).is_some() {}
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.index() >= from) {
             self.bytes -= entry.size();
         }
     }
 
     fn compact(&mut self, base: Index, last: Index) {
+        while self.chains.pop_front_if(|held| held.0 <= base || last <= base).is_some() {}
         while self.entries.front().is_some_and(|entry| entry.index() <= base || last <= base) {
             self.pop_front();
         }

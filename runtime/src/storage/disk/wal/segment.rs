@@ -12,8 +12,8 @@ use super::{
 use crate::storage::{Identity, StorageError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{
-    codec::{Malformed, get_u64, put_u64},
-    raft::{EntryId, Index, SnapshotMeta, Term, Vote},
+    codec::{Malformed, get_bool, get_u64, put_bool, put_u64},
+    raft::{Chain, EntryId, Index, SnapshotMeta, Term, Vote},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -23,7 +23,7 @@ use std::{
 };
 
 const MAGIC: &[u8; 8] = b"kvorumWL";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The header takes a whole number of these.
 const BLOCK_BYTES: usize = 4096;
 /// Magic, format, length of the header, length of its body, checksum.
@@ -57,6 +57,8 @@ pub(super) struct Outline {
     pub vote: Vote,
     /// The last entry.
     pub last: EntryId,
+    /// Its chain; not known right after a truncation.
+    pub chain: Option<Chain>,
     /// The log begins after this.
     pub base: SnapshotMeta,
 }
@@ -73,6 +75,8 @@ impl Header {
         put_vote(&mut body, self.outline.vote);
         put_u64(&mut body, self.outline.last.term.0);
         put_u64(&mut body, self.outline.last.index.0);
+        put_bool(&mut body, self.outline.chain.is_some());
+        body.put_u64_le(self.outline.chain.unwrap_or_default().0);
         self.outline.base.encode(&mut body);
 
         let len = (FIXED_BYTES + body.len()).next_multiple_of(BLOCK_BYTES);
@@ -131,6 +135,11 @@ impl Header {
                 last: EntryId {
                     term: Term(get_u64(body, "last term")?),
                     index: Index(get_u64(body, "last index")?),
+                },
+                chain: {
+                    let known = get_bool(body, "chain known")?;
+                    let chain = body.try_get_u64_le().map_err(short)?;
+                    known.then_some(Chain(chain))
                 },
                 base: SnapshotMeta::decode(body)?,
             },
