@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kvorum_core::raft::{
     Chain, Config, Entry, EntryId, Envelope, Event, Index, Instant, LogRead, Membership, Message,
-    NodeId, Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, Term, Write,
+    NodeId, Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, StreamDigest, Term, Write,
     Written,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -239,7 +239,14 @@ fn asks_to_install() -> Raft {
     let data = Bytes::from_static(b"state");
     hear(
         &mut raft,
-        Message::InstallSnapshot { meta: sent(), offset: 0, data, last: true, sequence: 0 },
+        Message::InstallSnapshot {
+            meta: sent(),
+            offset: 0,
+            data,
+            before: StreamDigest::default(),
+            last: true,
+            sequence: 0,
+        },
     );
     let asked = raft.poll(NOW).snapshots;
     assert!(matches!(asked[..], [SnapshotRequest::Store { .. }]), "{asked:?}");

@@ -58,6 +58,7 @@ impl Model {
             tail,
             memberships: self.entries.iter().filter_map(membership).collect(),
             applied: self.base.last.index,
+            staged: None,
         }
     }
 }

@@ -156,7 +156,7 @@ impl Raft {
         let committed = self.log.id_at(self.commit).expect("the commit index lies in the log");
         let hint = self.log.terms().latest_up_to(prev).unwrap_or(committed);
         let hint = if hint.index < committed.index { committed } else { hint };
-        let outcome = AppendOutcome::Rejected { prev, hint };
+        let outcome = AppendOutcome::Rejected { prev, hint, staged: self.staged() };
         self.send(leader, Message::AppendReply { outcome, sequence: self.sequence_seen });
     }
 
@@ -167,8 +167,8 @@ impl Raft {
         } else {
             self.ignore(Ignored::Nonsense);
         }
-        let (sequence, state) = (self.sequence_seen, self.state_report());
-        self.send(leader, Message::HeartbeatReply { sequence, state });
+        let (sequence, state, staged) = (self.sequence_seen, self.state_report(), self.staged());
+        self.send(leader, Message::HeartbeatReply { sequence, state, staged });
     }
 
     fn follow_commit(&mut self, commit: Index) {

@@ -4,6 +4,7 @@
 //! carry a size that a receiver allocates by.
 
 use super::chain::Chain;
+use super::stream_digest::StreamDigest;
 use super::types::{Entry, EntryId, Index, NodeId, ReadId, SnapshotMeta, Term};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -83,6 +84,8 @@ pub enum Message {
         sequence: u64,
         /// The digest that was asked for, once the state has come so far.
         state: Option<StateReport>,
+        /// What is held of a snapshot that waits for more.
+        staged: Option<Staged>,
     },
     /// One chunk of a snapshot's byte stream (§7).
     InstallSnapshot {
@@ -92,6 +95,8 @@ pub enum Message {
         offset: u64,
         /// The chunk.
         data: Bytes,
+        /// Digest of the stream before the chunk.
+        before: StreamDigest,
         /// Whether the stream ends with it.
         last: bool,
         /// The leader's read sequence number.
@@ -103,6 +108,8 @@ pub enum Message {
         last: EntryId,
         /// Bytes of the stream held; the next chunk starts here (0: start again).
         end: u64,
+        /// Digest of those bytes.
+        digest: StreamDigest,
         /// Installed, and the log's new base is durable. Gated when true.
         installed: bool,
         /// The highest read sequence number seen in this term.
@@ -122,6 +129,17 @@ pub enum Message {
         /// The confirmed index; `None` when this node cannot confirm one.
         index: Option<Index>,
     },
+}
+
+/// The beginning of a snapshot's byte stream, as far as a node holds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Staged {
+    /// The last entry the snapshot contains.
+    pub last: EntryId,
+    /// Bytes held.
+    pub end: u64,
+    /// Digest of those bytes: another stream of the same state is told from it.
+    pub digest: StreamDigest,
 }
 
 /// The state of a majority after an entry.
@@ -158,5 +176,7 @@ pub enum AppendOutcome {
         /// The latest entry of the follower at or before `prev` that could agree: the last entry
         /// of its term run there. One probe per term at most.
         hint: EntryId,
+        /// What it holds of a snapshot that it lacks the rest of.
+        staged: Option<Staged>,
     },
 }

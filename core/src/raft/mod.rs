@@ -35,6 +35,7 @@ mod rng;
 mod role;
 mod snapshot;
 pub mod status;
+mod stream_digest;
 mod timer;
 mod transfer;
 pub mod types;
@@ -45,15 +46,16 @@ pub use self::{
     config::Config,
     event::{Event, SnapshotEvent},
     membership::Change,
-    message::{AppendOutcome, Envelope, Message, StateDigest, StateReport},
+    message::{AppendOutcome, Envelope, Message, Staged, StateDigest, StateReport},
     output::{
         Changed, Durable, LogRead, LogReader, Output, ReadReady, RoleName, SnapshotRequest, Write,
         Written,
     },
     raft::Raft,
     refused::{Evidence, Ignored, ReadFailure, Refused},
-    restored::{Corrupt, Restored},
+    restored::{Corrupt, Restored, StagedSnapshot},
     status::{PeerStatus, Status},
+    stream_digest::StreamDigest,
     types::{
         Entry, EntryId, Index, Instant, Membership, NodeId, Payload, ReadId, SnapshotMeta, Term,
         Vote, WriteId,

@@ -5,7 +5,7 @@
 //! `n1 → n2 term 3: append after 4@2: 5@3 6@3, commit 4`. Must never: be parsed by the product.
 
 use super::{
-    message::{AppendOutcome, Envelope, Message, StateDigest, StateReport},
+    message::{AppendOutcome, Envelope, Message, Staged, StateDigest, StateReport},
     output::Write,
     raft::Raft,
     refused::Evidence,
@@ -76,6 +76,13 @@ impl Display for Vote {
     }
 }
 
+fn holds(f: &mut Formatter<'_>, staged: Option<Staged>) -> Result {
+    match staged {
+        Some(Staged { last, end, .. }) => write!(f, ", snapshot {last}: holds {end} bytes"),
+        None => Ok(()),
+    }
+}
+
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let yes = |granted: bool| if granted { "granted" } else { "refused" };
@@ -99,8 +106,9 @@ impl Display for Message {
             Message::AppendReply { outcome, sequence } => {
                 match outcome {
                     AppendOutcome::Matched { last } => write!(f, "matched {last}")?,
-                    AppendOutcome::Rejected { prev, hint } => {
+                    AppendOutcome::Rejected { prev, hint, staged } => {
                         write!(f, "rejected {prev}, hint {hint}")?;
+                        holds(f, *staged)?;
                     }
                 }
                 reads(f, *sequence)
@@ -116,26 +124,27 @@ impl Display for Message {
                 }
                 Ok(())
             }
-            Message::HeartbeatReply { sequence, state } => {
+            Message::HeartbeatReply { sequence, state, staged } => {
                 f.write_str("heard")?;
                 reads(f, *sequence)?;
                 match state {
                     Some(StateReport { index, digest: Some(digest) }) => {
-                        write!(f, ", state at {index} is {digest:x}")
+                        write!(f, ", state at {index} is {digest:x}")?;
                     }
                     Some(StateReport { index, digest: None }) => {
-                        write!(f, ", state at {index} unknown")
+                        write!(f, ", state at {index} unknown")?;
                     }
-                    None => Ok(()),
+                    None => {}
                 }
+                holds(f, *staged)
             }
-            Message::InstallSnapshot { meta, offset, data, last, sequence } => {
+            Message::InstallSnapshot { meta, offset, data, last, sequence, .. } => {
                 let end = offset.saturating_add(data.len() as u64);
                 let more = if *last { ", the last" } else { "" };
                 write!(f, "snapshot {meta}: bytes {offset}..{end}{more}")?;
                 reads(f, *sequence)
             }
-            Message::SnapshotReply { last, end, installed, sequence } => {
+            Message::SnapshotReply { last, end, installed, sequence, .. } => {
                 if *installed {
                     write!(f, "snapshot {last} installed")?;
                 } else {

@@ -7,7 +7,7 @@
 
 use super::{
     chain::Chain,
-    message::Envelope,
+    message::{Envelope, Staged},
     refused::{Evidence, ReadFailure},
     types::{Entry, EntryId, Index, NodeId, ReadId, SnapshotMeta, Term, Vote, WriteId},
 };
@@ -143,13 +143,18 @@ pub enum SnapshotRequest {
         offset: u64,
         /// Upper bound of the chunk.
         max_bytes: u64,
+        /// The peer holds this much of a stream (`offset` is its end): go on with the one open for
+        /// the peer, or with a new one, if its beginning has that digest; else answer with a fresh
+        /// snapshot at offset 0.
+        resume: Option<Staged>,
     },
     /// The transfer to `peer` is over; release what it pinned. No answer.
     Close {
         /// Whose transfer.
         peer: NodeId,
     },
-    /// Stage a chunk received from `from`. Offset 0 discards what was staged before. Answer:
+    /// Stage a chunk received from `from`. Offset 0 discards what was staged before; any other one
+    /// continues it. Durable, if a restart is to resume (`Restored::staged`). Answer:
     /// `ChunkStored` or `Failed`.
     Store {
         /// The leader that sent it.

@@ -16,8 +16,10 @@
 use super::{
     chain::Chain,
     inflight::Inflight,
-    message::StateReport,
-    types::{Entry, Index, Instant, SnapshotMeta},
+    message::{Staged, StateReport},
+    output::SnapshotRequest,
+    stream_digest::StreamDigest,
+    types::{Entry, Index, Instant, NodeId, SnapshotMeta},
 };
 use alloc::collections::VecDeque;
 use bytes::Bytes;
@@ -43,6 +45,8 @@ pub struct Peer {
     pub passed: Option<(Index, Chain)>,
     /// How a learner catches up.
     pub catch_up: CatchUp,
+    /// What it last said it holds of a snapshot.
+    pub staged: Option<Staged>,
     /// What it last said about its state.
     pub report: Option<StateReport>,
 }
@@ -77,6 +81,10 @@ pub struct Transfer {
     pub meta: Option<SnapshotMeta>,
     /// Bytes that the peer holds.
     pub offset: u64,
+    /// Digest of those bytes.
+    pub digest: StreamDigest,
+    /// While reading: what the peer holds of a stream that is to go on.
+    pub resume: Option<Staged>,
     /// What is being waited for.
     pub phase: Phase,
     /// When the phase began, or the chunk was last sent.
@@ -88,9 +96,9 @@ pub struct Transfer {
 /// What a transfer waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The next poll, to start from the beginning.
+    /// The next poll, to start (where the peer says it holds something, else from the beginning).
     Due,
-    /// The next answered heartbeat: then it starts from the beginning.
+    /// The next answered heartbeat: then it starts.
     Idle,
     /// The state machine, for the chunk at `offset`.
     Reading,
@@ -131,6 +139,7 @@ impl Peer {
                 since: now,
                 done: false,
             },
+            staged: None,
             report: None,
         }
     }
@@ -164,8 +173,29 @@ impl Peer {
     /// transfer has just failed, with the next answered heartbeat.
     pub fn snapshot(&mut self, phase: Phase, now: Instant) {
         self.fetched.clear();
-        let begun = Transfer { meta: None, offset: 0, phase, since: now, resent: false };
-        self.state = State::Snapshot(begun);
+        self.state = State::Snapshot(Transfer {
+            meta: None,
+            offset: 0,
+            digest: StreamDigest::default(),
+            resume: None,
+            phase,
+            since: now,
+            resent: false,
+        });
+    }
+
+    /// The transfer's first read, or the one that goes on where the peer says.
+    pub fn read_from(&mut self, peer: NodeId, max_bytes: u64, now: Instant) -> SnapshotRequest {
+        let resume = self.staged;
+        if let State::Snapshot(transfer) = &mut self.state {
+            transfer.phase = Phase::Reading;
+            transfer.since = now;
+            transfer.resume = resume;
+            transfer.offset = 0;
+            transfer.digest = StreamDigest::default();
+        }
+        let offset = resume.map_or(0, |staged| staged.end);
+        SnapshotRequest::Read { peer, offset, max_bytes, resume }
     }
 
     /// Whether the state machine holds a snapshot open for it.

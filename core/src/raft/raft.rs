@@ -25,7 +25,7 @@ use super::{
     read::Forwarded,
     rng::Rng,
     role::{Follower, Role},
-    snapshot::Incoming,
+    snapshot::{Chunk, Incoming},
     timer::{Timer, Timers},
     *,
 };
@@ -99,6 +99,7 @@ impl Raft {
         now: Instant,
     ) -> Result<Raft, Corrupt> {
         let (durable_vote, applied) = (restored.vote, restored.applied);
+        let staged = restored.staged.clone();
         let log = Log::restore(&config, restored)?;
         let (base, last) = (log.base(), log.last());
         let mut vote = durable_vote;
@@ -142,7 +143,12 @@ impl Raft {
             hurry_until: None,
             apply: Apply::new(applied),
             forwarded: Forwarded::new(life),
-            incoming: None,
+            incoming: staged
+                .filter(|StagedSnapshot { meta, .. }| {
+                    let wanted = meta.last.index > applied && !log.contains(meta.last);
+                    wanted && meta.membership.is_consistent()
+                })
+                .map(Incoming::restored),
             durable_state: None,
             digests: Digests::new(applied),
             unproven_divergences: 0,
@@ -356,7 +362,7 @@ impl Raft {
             Message::Append { .. }
             | Message::Heartbeat { .. }
             | Message::InstallSnapshot { .. } => {
-                self.send(from, Message::HeartbeatReply { sequence: 0, state: None });
+                self.send(from, Message::HeartbeatReply { sequence: 0, state: None, staged: None });
             }
             Message::ReadIndex { id } => {
                 self.send(from, Message::ReadIndexReply { id: *id, index: None });
@@ -395,20 +401,25 @@ impl Raft {
                     self.accept_heartbeat(from, commit);
                 }
             }
-            Message::HeartbeatReply { sequence, state } => {
+            Message::HeartbeatReply { sequence, state, staged } => {
                 if self.heard_from_peer(from, sequence) {
                     self.count_report(from, state);
-                    self.resume_peer(from);
+                    self.resume_peer(from, staged);
                 }
             }
-            Message::InstallSnapshot { meta, offset, data, last, sequence } => {
+            Message::InstallSnapshot { meta, offset, data, before, last, sequence } => {
                 if self.follow(from, sequence) {
-                    self.accept_chunk(from, meta, offset, data, last);
+                    self.accept_chunk(from, meta, Chunk { offset, data, before, last });
                 }
             }
-            Message::SnapshotReply { last, end, installed, sequence } => {
+            Message::SnapshotReply { last, end, digest, installed, sequence } => {
                 if self.heard_from_peer(from, sequence) {
-                    self.count_chunk(from, last, end, installed);
+                    let held = Staged { last, end, digest };
+                    if installed {
+                        self.count_installed(from, last);
+                    } else {
+                        self.count_chunk(from, held);
+                    }
                 }
             }
             Message::TimeoutNow => self.campaign_now(from),

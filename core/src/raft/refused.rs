@@ -66,6 +66,8 @@ pub enum Ignored {
     Busy,
     /// Entries that do not follow from each other: not what their leader made.
     Corrupt,
+    /// A chunk of another stream than the one staged.
+    OtherStream,
 }
 
 /// Proof that the protocol was violated somewhere: stop, and keep this.

@@ -10,7 +10,7 @@ use super::{
     chain::Chain,
     config::Config,
     log::Log,
-    message::{AppendOutcome, Message},
+    message::{AppendOutcome, Message, Staged},
     output::{LogRead, LogReader, SnapshotRequest},
     progress::{Peer, Phase, State},
     raft::Raft,
@@ -22,6 +22,10 @@ use super::{
 use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 use core::ops::RangeInclusive;
+
+/// A peer that is being sent a snapshot may be silent for so many election time-outs (it restarts)
+/// before what the transfer pins is let go.
+const SILENCE_OF_A_RECEIVER: u32 = 20;
 
 impl Raft {
     /// See `Raft::propose`.
@@ -117,8 +121,8 @@ impl Raft {
             let commit = self.commit.min(peer.matched);
             peer.commit_sent = peer.commit_sent.max(commit);
             messages.push((id, beat.heartbeat(commit)));
-            let silent = self.now.since(peer.heard) >= self.config.election_timeout;
-            if silent && peer.pins_snapshot() {
+            let patience = self.config.election_timeout * SILENCE_OF_A_RECEIVER;
+            if self.now.since(peer.heard) >= patience && peer.pins_snapshot() {
                 self.snapshots.push(SnapshotRequest::Close { peer: id });
                 peer.snapshot(Phase::Idle, self.now);
             }
@@ -164,19 +168,20 @@ impl Raft {
                 }
                 self.advance_commit();
             }
-            AppendOutcome::Rejected { prev, hint } => {
+            AppendOutcome::Rejected { prev, hint, staged } => {
                 if hint.index > prev.index || hint >= prev {
                     return self.ignore(Ignored::Nonsense);
                 }
                 if !rejected(peer, prev, hint, &self.log, self.now) {
-                    self.ignore(Ignored::Duplicate);
+                    return self.ignore(Ignored::Duplicate);
                 }
+                peer.staged = staged;
             }
         }
     }
 
     /// A peer that answers heartbeats but nothing else has missed something: what paused goes on.
-    pub(super) fn resume_peer(&mut self, from: NodeId) {
+    pub(super) fn resume_peer(&mut self, from: NodeId, staged: Option<Staged>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         let now = self.now;
@@ -211,13 +216,9 @@ impl Raft {
             }
             State::Snapshot(transfer) => match &transfer.phase {
                 Phase::Idle if now.since(transfer.since) >= heartbeat => {
-                    transfer.phase = Phase::Reading;
-                    transfer.since = now;
-                    self.snapshots.push(SnapshotRequest::Read {
-                        peer: from,
-                        offset: 0,
-                        max_bytes: self.config.snapshot_chunk_bytes,
-                    });
+                    let max_bytes = self.config.snapshot_chunk_bytes;
+                    peer.staged = staged;
+                    self.snapshots.push(peer.read_from(from, max_bytes, now));
                     None
                 }
                 Phase::Sent { data, last } if now.since(transfer.since) >= heartbeat * 4 => {
@@ -227,6 +228,7 @@ impl Raft {
                         meta: meta.clone(),
                         offset: transfer.offset,
                         data: data.clone(),
+                        before: transfer.digest,
                         last: *last,
                         sequence,
                     })
@@ -247,12 +249,12 @@ impl Raft {
         match &peer.state {
             State::Probe { next, .. } => peer.wait(*next, now),
             State::Replicate { .. } => peer.wait(peer.matched.next(), now),
-            State::Snapshot(_) => {
-                if peer.pins_snapshot() {
-                    self.snapshots.push(SnapshotRequest::Close { peer: node });
-                }
+            // What it holds it keeps, over a restart too: the chunk under way is sent again once it
+            // is heard.
+            State::Snapshot(transfer) if matches!(transfer.phase, Phase::Due) => {
                 peer.snapshot(Phase::Idle, now);
             }
+            State::Snapshot(_) => {}
         }
     }
 
@@ -348,20 +350,17 @@ impl Share<'_> {
         if let State::Probe { next, .. } | State::Replicate { next, .. } = peer.state
             && next <= self.log.base().index
         {
+            // Before anything is sent, its word: it may hold a part of a snapshot already.
             let silent = self.now.since(peer.heard) >= self.config.election_timeout;
-            peer.snapshot(if silent { Phase::Idle } else { Phase::Due }, self.now);
+            let known = peer.matched > Index::ZERO && !silent;
+            peer.snapshot(if known { Phase::Due } else { Phase::Idle }, self.now);
         }
         match peer.state {
             State::Probe { next, sent: None } => self.probe(peer, next),
             State::Replicate { .. } => self.stream(peer),
-            State::Snapshot(ref mut transfer) if transfer.phase == Phase::Due => {
-                transfer.phase = Phase::Reading;
-                transfer.since = self.now;
-                self.snapshots.push(SnapshotRequest::Read {
-                    peer: self.id,
-                    offset: 0,
-                    max_bytes: self.config.snapshot_chunk_bytes,
-                });
+            State::Snapshot(ref transfer) if transfer.phase == Phase::Due => {
+                let max_bytes = self.config.snapshot_chunk_bytes;
+                self.snapshots.push(peer.read_from(self.id, max_bytes, self.now));
             }
             State::Probe { .. } | State::Snapshot(_) => {}
         }

@@ -4,6 +4,7 @@
 //! the cache may.
 
 use super::chain::Chain;
+use super::stream_digest::StreamDigest;
 use super::types::{Entry, EntryId, Index, Membership, SnapshotMeta, Vote};
 use alloc::vec::Vec;
 
@@ -26,6 +27,19 @@ pub struct Restored {
     pub memberships: Vec<(Index, Membership)>,
     /// The state machine's durable state already contains everything up to here.
     pub applied: Index,
+    /// What was received of a snapshot before the restart.
+    pub staged: Option<StagedSnapshot>,
+}
+
+/// The beginning of a snapshot, as a disk remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StagedSnapshot {
+    /// What the whole snapshot stands for.
+    pub meta: SnapshotMeta,
+    /// Bytes held; the next chunk continues there.
+    pub end: u64,
+    /// Digest of those bytes, computed from what the disk holds now.
+    pub digest: StreamDigest,
 }
 
 /// What `Raft::restore` refuses, naming what does not fit together.

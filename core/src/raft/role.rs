@@ -127,7 +127,6 @@ impl Raft {
         self.known_leader = None;
         // Promises of an older term that no write carries yet are void; nobody waits for them.
         self.gated.retain(|envelope| envelope.term == vote.term);
-        self.abandon_incoming_snapshot();
     }
 
     /// Follows `leader`, or nobody yet, in `term`.

@@ -1,8 +1,9 @@
 //! Snapshots on their way: the leader's and the follower's side (§7).
 //!
-//! Rule: one chunk at a time; the follower says how many bytes it holds and the leader goes on from
-//! there or starts again; a snapshot is identified by what it stands for, and chunk 0 of another one
-//! replaces what was staged. What is committed here already is never replaced; a snapshot that ends
+//! Rule: one chunk at a time; the follower says how many bytes it holds, and their digest, and the
+//! leader goes on from there if that is its own stream, or starts again. What is staged outlives
+//! terms, leaders and restarts: a chunk continues it if it starts at its end and names its digest.
+//! Chunk 0 replaces it. What is committed here already is never replaced; a snapshot that ends
 //! in an entry this log holds merely tells that the entry is committed. Installed is said once the
 //! log's new base is durable. Must never: mix two transfers, install what is older than the commit
 //! index, keep entries that the snapshot contradicts, or touch term and vote.
@@ -10,25 +11,45 @@
 use super::{
     chain::Chain,
     event::SnapshotEvent,
-    message::Message,
+    message::{Message, Staged},
     output::SnapshotRequest,
     progress::{Phase, State},
     raft::{NUMBER_LIMIT, Raft},
     refused::{Evidence, Ignored},
     replicate::matched_up_to,
+    restored::StagedSnapshot,
     role::Role,
-    types::{EntryId, Index, NodeId, SnapshotMeta},
+    stream_digest::StreamDigest,
+    types::{EntryId, Index, NodeId, SnapshotMeta, Term},
 };
 use bytes::Bytes;
 
 /// A snapshot being received. At most one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Incoming {
-    from: NodeId,
+    /// Who sends it; after a restart nobody yet.
+    from: Option<NodeId>,
+    /// The term of its last chunk.
+    term: Term,
     meta: SnapshotMeta,
     /// Bytes staged.
     end: u64,
+    /// Digest of the bytes staged.
+    digest: StreamDigest,
     stage: Stage,
+}
+
+/// What a chunk is, beside whose.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Where it starts.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
+    /// Digest of the stream before it.
+    pub before: StreamDigest,
+    /// Whether the stream ends with it.
+    pub last: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,11 +57,23 @@ enum Stage {
     /// The next chunk.
     Waiting,
     /// The state machine, to stage a chunk that ends at `end`.
-    Storing { end: u64, last: bool },
+    Storing { end: u64, digest: StreamDigest, last: bool },
     /// The own disk, until it holds the term and the log as they are.
     Staged,
     /// The state machine, to replace its state.
     Installing,
+}
+
+impl Incoming {
+    /// What a disk remembers of one.
+    pub fn restored(staged: StagedSnapshot) -> Incoming {
+        let StagedSnapshot { meta, end, digest } = staged;
+        Incoming { from: None, term: Term(0), meta, end, digest, stage: Stage::Waiting }
+    }
+
+    fn staged(&self) -> Staged {
+        Staged { last: self.meta.last, end: self.end, digest: self.digest }
+    }
 }
 
 impl Raft {
@@ -49,11 +82,14 @@ impl Raft {
         self.incoming.as_ref().is_some_and(|incoming| incoming.stage == Stage::Installing)
     }
 
-    /// A new term: a transfer that is not being installed yet is over.
-    pub(super) fn abandon_incoming_snapshot(&mut self) {
-        if !self.is_installing() {
-            self.incoming = None;
-        }
+    /// What is held of a snapshot that waits for more, from whichever leader it came.
+    pub(super) fn staged(&self) -> Option<Staged> {
+        let waiting = |incoming: &&Incoming| {
+            incoming.stage == Stage::Waiting
+                && incoming.end > 0
+                && incoming.meta.last.index > self.commit
+        };
+        self.incoming.as_ref().filter(waiting).map(Incoming::staged)
     }
 
     /// The state machine's side of snapshots.
@@ -70,24 +106,17 @@ impl Raft {
     }
 
     /// A chunk from the leader that is followed.
-    pub(super) fn accept_chunk(
-        &mut self,
-        from: NodeId,
-        meta: SnapshotMeta,
-        offset: u64,
-        data: Bytes,
-        last: bool,
-    ) {
+    pub(super) fn accept_chunk(&mut self, from: NodeId, meta: SnapshotMeta, chunk: Chunk) {
         let id = meta.last;
-        let end = offset.saturating_add(data.len() as u64);
+        let end = chunk.offset.saturating_add(chunk.data.len() as u64);
         let impossible = id.index == Index::ZERO
             || id.index.0 >= NUMBER_LIMIT
             || id.term > self.vote.term
             || meta.membership_index > id.index
             || meta.membership.voters.is_empty()
             || !meta.membership.is_consistent()
-            || end == u64::MAX
-            || (data.is_empty() && !last);
+            || end >= NUMBER_LIMIT
+            || (chunk.data.is_empty() && !chunk.last);
         if impossible {
             return self.ignore(Ignored::Nonsense);
         }
@@ -97,32 +126,50 @@ impl Raft {
         if self.has_already(from, id, meta.chain) {
             return;
         }
-        let fits =
-            self.incoming.as_ref().is_some_and(|held| held.from == from && held.meta == meta);
-        if !fits {
-            let newer = self
-                .incoming
-                .as_ref()
-                .is_none_or(|held| held.from != from || held.meta.last.index <= id.index);
-            if offset != 0 || !newer {
-                return self.answer_chunk(from, id, 0, false);
+        match &self.incoming {
+            Some(held) if held.stage != Stage::Waiting => self.ignore(Ignored::Busy),
+            // A late one: what came since is not thrown away for it.
+            Some(held) if held.term == self.vote.term && held.meta.last.index > id.index => {
+                self.answer_chunk(from, Staged { last: id, ..Staged::default() });
             }
-            self.incoming = Some(Incoming { from, meta, end: 0, stage: Stage::Waiting });
+            Some(_) if chunk.offset != 0 => self.go_on(from, meta, chunk),
+            // A new stream, or the same from its beginning: the leader started over.
+            Some(_) | None if chunk.offset == 0 => {
+                let (begun, digest) = (meta.clone(), StreamDigest::default());
+                let begun = StagedSnapshot { meta: begun, end: 0, digest };
+                self.incoming = Some(Incoming::restored(begun));
+                self.go_on(from, meta, chunk);
+            }
+            Some(_) | None => self.answer_chunk(from, Staged { last: id, ..Staged::default() }),
         }
-        let incoming = self.incoming.as_mut().expect("just made or found");
-        match incoming.stage {
-            // Not the chunk under way again: the leader started over. The stage forgets the rest.
-            Stage::Waiting if offset == 0 || offset == incoming.end => {
-                incoming.stage = Stage::Storing { end, last };
-                let meta = incoming.meta.clone();
-                self.snapshots.push(SnapshotRequest::Store { from, meta, offset, data });
-            }
-            Stage::Waiting => {
-                let end = incoming.end;
-                self.answer_chunk(from, id, end, false);
-            }
-            Stage::Storing { .. } | Stage::Staged | Stage::Installing => self.ignore(Ignored::Busy),
+    }
+
+    /// Stages a chunk if it continues the very bytes that are staged, whoever sends it. A state
+    /// that has gone on without changing (a new leader's first entry) has the same stream.
+    fn go_on(&mut self, from: NodeId, meta: SnapshotMeta, chunk: Chunk) {
+        let Chunk { offset, data, before, last } = chunk;
+        let incoming = self.incoming.as_mut().expect("the caller found or made it");
+        let mut held = Staged { last: meta.last, ..incoming.staged() };
+        let end = offset + data.len() as u64;
+        if last && end == held.end && before.then(offset, &data) == held.digest {
+            // All of it is here, but this node campaigned when it was to be put in place.
+            (incoming.from, incoming.term, incoming.meta) = (Some(from), self.vote.term, meta);
+            incoming.stage = Stage::Staged;
+            return;
         }
+        if offset != held.end {
+            return self.answer_chunk(from, held);
+        }
+        if before != held.digest {
+            held.end = 0;
+            self.ignore(Ignored::OtherStream);
+            return self.answer_chunk(from, held);
+        }
+        let digest = before.then(offset, &data);
+        (incoming.from, incoming.term) = (Some(from), self.vote.term);
+        incoming.meta = meta.clone();
+        incoming.stage = Stage::Storing { end, digest, last };
+        self.snapshots.push(SnapshotRequest::Store { from, meta, offset, data });
     }
 
     /// Whether this node needs no such snapshot; then the leader is told so.
@@ -140,43 +187,46 @@ impl Raft {
             return true;
         }
         self.commit = self.commit.max(id.index);
-        self.incoming = None;
+        let commit = self.commit;
+        self.incoming.take_if(|held| held.meta.last.index <= commit);
         self.send_installed(from, id);
         true
     }
 
     fn answer_while_installing(&mut self, from: NodeId, id: EntryId) {
         match &self.incoming {
-            Some(held) if held.from == from && held.meta.last == id => {
-                let end = held.end;
-                self.answer_chunk(from, id, end, false);
+            Some(held) if held.from == Some(from) && held.meta.last == id => {
+                let held = held.staged();
+                self.answer_chunk(from, held);
             }
             Some(_) | None => self.ignore(Ignored::Busy),
         }
     }
 
-    fn answer_chunk(&mut self, to: NodeId, last: EntryId, end: u64, installed: bool) {
+    fn answer_chunk(&mut self, to: NodeId, held: Staged) {
+        let Staged { last, end, digest } = held;
         let sequence = self.sequence_seen;
-        self.send(to, Message::SnapshotReply { last, end, installed, sequence });
+        self.send(to, Message::SnapshotReply { last, end, digest, installed: false, sequence });
     }
 
     fn send_installed(&mut self, to: NodeId, last: EntryId) {
-        let sequence = self.sequence_seen;
-        let reply = Message::SnapshotReply { last, end: 0, installed: true, sequence };
+        let (sequence, digest) = (self.sequence_seen, StreamDigest::default());
+        let reply = Message::SnapshotReply { last, end: 0, digest, installed: true, sequence };
         self.send_gated(to, reply, last.index);
     }
 
     fn chunk_stored(&mut self, id: EntryId, end: u64) {
         let Some(incoming) = &mut self.incoming else { return };
-        let Stage::Storing { end: expected, last } = incoming.stage else { return };
+        let Stage::Storing { end: expected, digest, last } = incoming.stage else { return };
         if incoming.meta.last != id || end != expected {
             return;
         }
         incoming.end = end;
-        let from = incoming.from;
+        incoming.digest = digest;
         incoming.stage = if last { Stage::Staged } else { Stage::Waiting };
-        if self.leader() == Some(from) {
-            self.answer_chunk(from, id, end, false);
+        let (from, held) = (incoming.from, incoming.staged());
+        if let Some(from) = from.filter(|&from| self.leader() == Some(from)) {
+            self.answer_chunk(from, held);
         }
     }
 
@@ -192,15 +242,20 @@ impl Raft {
         if incoming.stage != Stage::Staged || !on_disk {
             return;
         }
-        // Whoever campaigns keeps its log until then: it may lead with it.
-        let follows = matches!(self.role, Role::Follower(_));
-        if !follows || self.log.contains(id) || id.index <= self.commit {
-            // Appends of a new leader were faster, or there is none.
+        if self.log.contains(id) || id.index <= self.commit {
+            // Appends of a new leader were faster.
             self.incoming = None;
             return;
         }
+        // Whoever campaigns keeps its log until then: it may lead with it. A leader will ask for
+        // the rest of the stream, which is nothing.
+        let sender = incoming.from.filter(|_| matches!(self.role, Role::Follower(_)));
+        let Some(from) = sender else {
+            incoming.stage = Stage::Waiting;
+            return;
+        };
         incoming.stage = Stage::Installing;
-        let (from, meta) = (incoming.from, incoming.meta.clone());
+        let meta = incoming.meta.clone();
         self.snapshots.push(SnapshotRequest::Install { from, meta });
     }
 
@@ -215,7 +270,7 @@ impl Raft {
         self.log.replace(&meta, self.commit);
         self.commit = meta.last.index;
         self.state_replaced(meta.last.index);
-        if self.leader() == Some(from) {
+        if let Some(from) = from.filter(|&from| self.leader() == Some(from)) {
             self.send_installed(from, meta.last);
         }
     }
@@ -227,14 +282,15 @@ impl Raft {
                 && progress.pins_snapshot()
             {
                 self.snapshots.push(SnapshotRequest::Close { peer });
+                progress.staged = None;
                 progress.snapshot(Phase::Idle, now);
             }
             return;
         }
-        if let Some(incoming) = self.incoming.take_if(|incoming| incoming.from == peer)
+        if let Some(incoming) = self.incoming.take_if(|incoming| incoming.from == Some(peer))
             && self.leader() == Some(peer)
         {
-            self.answer_chunk(peer, incoming.meta.last, 0, false);
+            self.answer_chunk(peer, Staged { last: incoming.meta.last, ..Staged::default() });
         }
     }
 
@@ -263,8 +319,23 @@ impl Raft {
         let sequence = leader.reads.sequence();
         let Some(progress) = leader.peers.get_mut(&peer) else { return };
         let State::Snapshot(transfer) = &mut progress.state else { return };
-        if transfer.phase != Phase::Reading || transfer.offset != offset {
+        if transfer.phase != Phase::Reading {
             return;
+        }
+        match transfer.resume.take() {
+            // The very stream that the peer holds the beginning of.
+            Some(Staged { end, digest, .. }) if offset == end => {
+                transfer.offset = end;
+                transfer.digest = digest;
+                transfer.meta.take_if(|begun| begun.last != read_at);
+            }
+            // A fresh one instead.
+            Some(_) if offset == 0 => transfer.meta = None,
+            None if offset == transfer.offset => {}
+            resume @ (Some(_) | None) => {
+                transfer.resume = resume;
+                return;
+            }
         }
         let meta = match &transfer.meta {
             // The base may have moved beyond a transfer under way; it stays what it stands for.
@@ -280,56 +351,76 @@ impl Raft {
         transfer.phase = Phase::Sent { data: data.clone(), last };
         transfer.since = now;
         transfer.resent = false;
-        self.send(peer, Message::InstallSnapshot { meta, offset, data, last, sequence });
+        let before = transfer.digest;
+        self.send(peer, Message::InstallSnapshot { meta, offset, data, before, last, sequence });
+    }
+
+    /// A follower has put a snapshot in place.
+    pub(super) fn count_installed(&mut self, from: NodeId, id: EntryId) {
+        let now = self.now;
+        let agrees = id.index < self.log.base().index || self.log.contains(id);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        if !agrees {
+            return self.ignore(Ignored::Nonsense);
+        }
+        let pinned = peer.pins_snapshot();
+        peer.staged = None;
+        matched_up_to(peer, id.index, &self.log, now);
+        if let State::Snapshot(transfer) = &peer.state
+            && transfer.meta.as_ref().is_some_and(|meta| meta.last == id)
+        {
+            // The log's base has moved beyond it meanwhile: once more.
+            peer.snapshot(Phase::Due, now);
+        }
+        if pinned && !peer.pins_snapshot() {
+            self.snapshots.push(SnapshotRequest::Close { peer: from });
+        }
+        self.advance_commit();
     }
 
     /// A follower's answer to a chunk.
-    pub(super) fn count_chunk(&mut self, from: NodeId, id: EntryId, end: u64, installed: bool) {
+    pub(super) fn count_chunk(&mut self, from: NodeId, held: Staged) {
         let (now, max_bytes) = (self.now, self.config.snapshot_chunk_bytes);
-        let base = self.log.base();
-        let agrees = id.index < base.index || self.log.contains(id);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        if installed {
-            if !agrees {
-                return self.ignore(Ignored::Nonsense);
-            }
-            let pinned = peer.pins_snapshot();
-            matched_up_to(peer, id.index, &self.log, now);
-            if let State::Snapshot(transfer) = &peer.state
-                && transfer.meta.as_ref().is_some_and(|meta| meta.last == id)
-            {
-                // The log's base has moved beyond it meanwhile: once more.
-                peer.snapshot(Phase::Due, now);
-            }
-            if pinned && !peer.pins_snapshot() {
-                self.snapshots.push(SnapshotRequest::Close { peer: from });
-            }
-            return self.advance_commit();
-        }
         let State::Snapshot(transfer) = &mut peer.state else {
             return self.ignore(Ignored::Duplicate);
         };
         let Phase::Sent { data, last } = &transfer.phase else {
             return self.ignore(Ignored::Duplicate);
         };
-        if transfer.meta.as_ref().is_none_or(|meta| meta.last != id) {
+        if transfer.meta.as_ref().is_none_or(|meta| meta.last != held.last) {
             return self.ignore(Ignored::Duplicate);
         }
         let sent_end = transfer.offset + data.len() as u64;
-        if end == sent_end && *last {
+        let digest = transfer.digest.then(transfer.offset, data);
+        if held.end == sent_end && held.digest != digest {
+            // It holds another stream.
+            self.snapshots.push(SnapshotRequest::Close { peer: from });
+            peer.staged = None;
+            peer.snapshot(Phase::Idle, now);
+        } else if held.end == sent_end && *last {
             // Being installed; the answer comes.
             transfer.since = now;
-        } else if end == sent_end {
-            transfer.offset = end;
+        } else if held.end == sent_end {
+            transfer.offset = sent_end;
+            transfer.digest = digest;
             transfer.phase = Phase::Reading;
             transfer.since = now;
-            self.snapshots.push(SnapshotRequest::Read { peer: from, offset: end, max_bytes });
-        } else if end < transfer.offset && (end == 0 || transfer.resent) {
-            // It has lost some of what it held (it restarted, or a late duplicate of the first
-            // chunk made it start over): from the beginning, with a fresh snapshot.
+            let read =
+                SnapshotRequest::Read { peer: from, offset: sent_end, max_bytes, resume: None };
+            self.snapshots.push(read);
+        } else if held.end == 0 && transfer.offset > 0 {
+            // It holds nothing, or another stream: from the beginning, with a fresh snapshot.
             self.snapshots.push(SnapshotRequest::Close { peer: from });
+            peer.staged = None;
             peer.snapshot(Phase::Idle, now);
+        } else if held.end != transfer.offset && transfer.resent {
+            // It has lost some of what it held (it restarted, or a late duplicate of the first
+            // chunk made it start over), or holds more than this leader knows: from there.
+            peer.staged = Some(held);
+            self.snapshots.push(peer.read_from(from, max_bytes, now));
         } else {
             self.ignore(Ignored::Duplicate);
         }

@@ -114,10 +114,11 @@ fn put_message(out: &mut BytesMut, message: &Message) {
                     put_bool(out, true);
                     put_u64(out, last.0);
                 }
-                AppendOutcome::Rejected { prev, hint } => {
+                AppendOutcome::Rejected { prev, hint, staged } => {
                     put_bool(out, false);
                     put_entry_id(out, *prev);
                     put_entry_id(out, *hint);
+                    put_option(out, *staged, put_staged);
                 }
             }
         }
@@ -131,26 +132,29 @@ fn put_message(out: &mut BytesMut, message: &Message) {
                 out.put_u64(digest);
             });
         }
-        Message::HeartbeatReply { sequence, state } => {
+        Message::HeartbeatReply { sequence, state, staged } => {
             out.put_u8(kind::HEARTBEAT_REPLY);
             put_u64(out, *sequence);
             put_option(out, *state, |out, StateReport { index, digest }| {
                 put_u64(out, index.0);
                 put_option(out, digest, |out, digest| out.put_u64(digest));
             });
+            put_option(out, *staged, put_staged);
         }
-        Message::InstallSnapshot { meta, offset, data, last, sequence } => {
+        Message::InstallSnapshot { meta, offset, data, before, last, sequence } => {
             out.put_u8(kind::INSTALL_SNAPSHOT);
             meta.encode(out);
             put_u64(out, *offset);
+            out.put_u64(before.0);
             put_bool(out, *last);
             put_u64(out, *sequence);
             put_bytes(out, data);
         }
-        Message::SnapshotReply { last, end, installed, sequence } => {
+        Message::SnapshotReply { last, end, digest, installed, sequence } => {
             out.put_u8(kind::SNAPSHOT_REPLY);
             put_entry_id(out, *last);
             put_u64(out, *end);
+            out.put_u64(digest.0);
             put_bool(out, *installed);
             put_u64(out, *sequence);
         }
@@ -188,7 +192,11 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
             let outcome = if get_bool(input, "matched")? {
                 AppendOutcome::Matched { last: Index(get_u64(input, "last")?) }
             } else {
-                AppendOutcome::Rejected { prev: get_entry_id(input)?, hint: get_entry_id(input)? }
+                AppendOutcome::Rejected {
+                    prev: get_entry_id(input)?,
+                    hint: get_entry_id(input)?,
+                    staged: get_option(input, "staged", get_staged)?,
+                }
             };
             Message::AppendReply { outcome, sequence }
         }
@@ -206,10 +214,12 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
                 let index = get_index(input)?;
                 Ok(StateReport { index, digest: get_option(input, "digest", get_fixed)? })
             })?,
+            staged: get_option(input, "staged", get_staged)?,
         },
         kind::INSTALL_SNAPSHOT => Message::InstallSnapshot {
             meta: SnapshotMeta::decode(input)?,
             offset: get_u64(input, "offset")?,
+            before: StreamDigest(get_fixed(input)?),
             last: get_bool(input, "last")?,
             sequence: get_u64(input, "sequence")?,
             data: get_bytes(input, "data")?,
@@ -217,6 +227,7 @@ fn get_message(input: &mut Bytes) -> Result<Message, Malformed> {
         kind::SNAPSHOT_REPLY => Message::SnapshotReply {
             last: get_entry_id(input)?,
             end: get_u64(input, "end")?,
+            digest: StreamDigest(get_fixed(input)?),
             installed: get_bool(input, "installed")?,
             sequence: get_u64(input, "sequence")?,
         },
@@ -247,6 +258,17 @@ fn get_option<T>(
 
 fn get_index(input: &mut Bytes) -> Result<Index, Malformed> {
     Ok(Index(get_u64(input, "index")?))
+}
+
+fn put_staged(out: &mut BytesMut, Staged { last, end, digest }: Staged) {
+    put_entry_id(out, last);
+    put_u64(out, end);
+    out.put_u64(digest.0);
+}
+
+fn get_staged(input: &mut Bytes) -> Result<Staged, Malformed> {
+    let (last, end) = (get_entry_id(input)?, get_u64(input, "end")?);
+    Ok(Staged { last, end, digest: StreamDigest(get_fixed(input)?) })
 }
 
 /// Eight bytes: digests are as long as they come, a varint would only make them longer.

@@ -78,6 +78,10 @@ pub fn entry(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Entry {
     Entry::new(chain(g), entry_id(g, number), payload)
 }
 
+fn staged(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Staged {
+    Staged { last: entry_id(g, number), end: number(g), digest: StreamDigest(number(g)) }
+}
+
 pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
     let sequence = number(g);
     match u8::arbitrary(g) % 14 {
@@ -100,6 +104,7 @@ pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
             outcome: AppendOutcome::Rejected {
                 prev: entry_id(g, number),
                 hint: entry_id(g, number),
+                staged: bool::arbitrary(g).then(|| staged(g, number)),
             },
             sequence,
         },
@@ -116,17 +121,20 @@ pub fn message(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Message {
                 index: Index(number(g)),
                 digest: bool::arbitrary(g).then(|| u64::arbitrary(g)),
             }),
+            staged: bool::arbitrary(g).then(|| staged(g, number)),
         },
         9 => Message::InstallSnapshot {
             meta: meta(g, number),
             offset: number(g),
             data: bytes(g),
+            before: StreamDigest(if bool::arbitrary(g) { 0 } else { number(g) }),
             last: bool::arbitrary(g),
             sequence,
         },
         10 => Message::SnapshotReply {
             last: entry_id(g, number),
             end: number(g),
+            digest: StreamDigest(number(g)),
             installed: bool::arbitrary(g),
             sequence,
         },

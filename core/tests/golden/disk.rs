@@ -12,7 +12,9 @@ pub struct Disk {
     pub log: Vec<Entry>,
     pub applied: SnapshotMeta,
     pub state: Vec<String>,
+    /// What was received of a snapshot, and of which.
     pub staged: Vec<u8>,
+    pub staged_meta: Option<SnapshotMeta>,
 }
 
 impl Disk {
@@ -93,6 +95,7 @@ impl Disk {
 
     /// False, changing nothing, when what is staged does not verify.
     pub fn install(&mut self, meta: SnapshotMeta) -> bool {
+        self.staged_meta = None;
         let text = String::from_utf8(std::mem::take(&mut self.staged)).unwrap();
         let verified = !text.contains('?');
         if verified {
@@ -100,11 +103,6 @@ impl Disk {
             self.applied = meta;
         }
         verified
-    }
-
-    /// What does not outlive the process is gone.
-    pub fn crash(&mut self) {
-        self.staged.clear();
     }
 
     pub fn read(&self, read: &LogRead) -> Vec<Entry> {
@@ -131,7 +129,11 @@ impl Disk {
             Payload::Membership(membership) => Some((entry.index(), membership.clone())),
             Payload::Noop | Payload::Command(_) => None,
         });
+        let digest = StreamDigest::default().then(0, &self.staged);
+        let end = self.staged.len() as u64;
+        let staged = self.staged_meta.clone().map(|meta| StagedSnapshot { meta, end, digest });
         Restored {
+            staged,
             vote: self.vote,
             base: self.base.clone(),
             runs,

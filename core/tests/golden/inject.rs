@@ -42,7 +42,7 @@ fn message(words: &Words, chains: &BTreeMap<EntryId, Chain>) -> Message {
         Message::AppendReply { outcome, sequence }
     } else if let Some(prev) = option("rejected") {
         let hint = entry_id(option("hint").expect("a hint"));
-        let outcome = AppendOutcome::Rejected { prev: entry_id(prev), hint };
+        let outcome = AppendOutcome::Rejected { prev: entry_id(prev), hint, staged: None };
         Message::AppendReply { outcome, sequence }
     } else if let Some(last) = option("prevote") {
         Message::PreVote { last: entry_id(last) }
@@ -56,12 +56,17 @@ fn message(words: &Words, chains: &BTreeMap<EntryId, Chain>) -> Message {
         let meta = meta(words, chains);
         let data = Bytes::copy_from_slice(data.as_bytes());
         let offset = words.number("offset").unwrap_or(0);
-        Message::InstallSnapshot { meta, offset, data, last: yes("last"), sequence }
+        // The digest of a stream whose beginning is `before=abc`.
+        let beginning = option("before").unwrap_or("").as_bytes();
+        let before = StreamDigest::default().then(0, beginning);
+        Message::InstallSnapshot { meta, offset, data, before, last: yes("last"), sequence }
     } else if let Some(end) = option("holds") {
         let last = entry_id(option("of").expect("of=4@1"));
-        Message::SnapshotReply { last, end: number(end), installed: false, sequence }
+        let digest = StreamDigest::default();
+        Message::SnapshotReply { last, end: number(end), digest, installed: false, sequence }
     } else if let Some(last) = option("installed") {
-        Message::SnapshotReply { last: entry_id(last), end: 0, installed: true, sequence }
+        let (last, digest) = (entry_id(last), StreamDigest::default());
+        Message::SnapshotReply { last, end: 0, digest, installed: true, sequence }
     } else if let Some(id) = option("ask") {
         Message::ReadIndex { id: ReadId(number(id)) }
     } else if let Some(id) = option("answer") {
@@ -70,7 +75,7 @@ fn message(words: &Words, chains: &BTreeMap<EntryId, Chain>) -> Message {
     } else if option("campaign").is_some() {
         Message::TimeoutNow
     } else if let Some(sequence) = option("heard") {
-        Message::HeartbeatReply { sequence: number(sequence), state: None }
+        Message::HeartbeatReply { sequence: number(sequence), state: None, staged: None }
     } else {
         Message::Heartbeat { commit, sequence, compare: None, proven: None }
     }

@@ -102,11 +102,20 @@ impl World {
     fn snapshot(&mut self, id: NodeId, request: SnapshotRequest) {
         let node = self.node(id);
         let event = match request {
-            SnapshotRequest::Read { peer, offset, max_bytes } => {
-                if offset == 0 {
-                    let fresh = (node.disk.applied.clone(), node.disk.snapshot());
-                    node.jobs.open.insert(peer, fresh);
-                }
+            SnapshotRequest::Read { peer, offset, max_bytes, resume } => {
+                let open = node.jobs.open.remove(&peer);
+                let fresh = (node.disk.applied.clone(), node.disk.snapshot());
+                let continues = |stream: &(SnapshotMeta, Vec<u8>)| match resume {
+                    Some(Staged { end, digest, .. }) => {
+                        let beginning = stream.1.get(..end as usize);
+                        let digested = beginning.map(|b| StreamDigest::default().then(0, b));
+                        digested == Some(digest)
+                    }
+                    None => offset > 0,
+                };
+                let found = open.filter(&continues).or(Some(fresh.clone()).filter(&continues));
+                let offset = if found.is_some() { offset } else { 0 };
+                node.jobs.open.insert(peer, found.unwrap_or(fresh));
                 let (meta, bytes) = node.jobs.open.get(&peer).expect("a snapshot is open").clone();
                 let end = (offset + max_bytes).min(bytes.len() as u64);
                 let last = end == bytes.len() as u64;
@@ -118,10 +127,12 @@ impl World {
                 return self.tell(format_args!("{id} closes its snapshot for {peer}"));
             }
             SnapshotRequest::Store { meta, offset, data, .. } => {
+                let last = meta.last;
                 node.disk.staged.truncate(offset as usize);
                 node.disk.staged.extend_from_slice(&data);
+                node.disk.staged_meta = Some(meta);
                 let end = node.disk.staged.len() as u64;
-                SnapshotEvent::ChunkStored { last: meta.last, end }
+                SnapshotEvent::ChunkStored { last, end }
             }
             SnapshotRequest::Install { from, meta } => {
                 if !node.disk.install(meta.clone()) {

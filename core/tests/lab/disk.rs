@@ -155,6 +155,7 @@ impl Image {
             tail: self.entries.iter().skip(skip).cloned().collect(),
             memberships: self.memberships().map(|(index, m)| (index, m.clone())).collect(),
             applied,
+            staged: None,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Lab {
         node.disk = Disk::holding(image.clone());
         let cached = node.rng.below(image.entries.len() + 1);
         let mut restored = image.restored(applied.last.index, cached);
+        restored.staged = node.machine.staged();
         if self.plan.plants(Planted::MembershipForgotten) {
             restored.memberships.pop();
         }

@@ -7,7 +7,8 @@
 use crate::rng::{digest, mix};
 use bytes::Bytes;
 use kvorum_core::raft::{
-    Entry, EntryId, Index, NodeId, Payload, SnapshotMeta, SnapshotRequest, Term,
+    Entry, EntryId, Index, NodeId, Payload, SnapshotMeta, SnapshotRequest, Staged, StagedSnapshot,
+    StreamDigest, Term,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -156,7 +157,19 @@ impl Machine {
         if let Some(state) = pick.checked_sub(1).and_then(|i| self.commits.get(i)) {
             self.durable = state.clone();
         }
-        *self = Machine::starting(self.durable.clone());
+        // Chunks are synced one by one; the last one may be lost, and now and then all are.
+        let mut staging = self.staging.take();
+        match pick % 4 {
+            0 => {}
+            3 => staging = None,
+            lost => {
+                if let Some(staging) = &mut staging {
+                    let left = staging.bytes.len().saturating_sub(lost * 8);
+                    staging.bytes.truncate(left);
+                }
+            }
+        }
+        *self = Machine { staging, ..Machine::starting(self.durable.clone()) };
     }
 
     /// Takes a chunk in: bytes held now, or `None` when there is a gap.
@@ -169,7 +182,28 @@ impl Machine {
             return None;
         }
         staging.bytes.extend_from_slice(data);
+        staging.meta = meta.clone();
         Some(staging.bytes.len() as u64)
+    }
+
+    /// Makes the stream open for `peer` the very one that `staged` is the beginning of, if it can.
+    pub fn resume(&mut self, peer: NodeId, staged: &Staged, salt: u64) -> bool {
+        let now = (self.state.meta.clone(), self.state.stream(salt));
+        let same = |(meta, bytes): &(SnapshotMeta, Bytes)| {
+            let beginning = usize::try_from(staged.end).ok().and_then(|end| bytes.get(..end));
+            meta.last == staged.last
+                && beginning
+                    .is_some_and(|bytes| StreamDigest::default().then(0, bytes) == staged.digest)
+        };
+        let found = self.open.remove(&peer).into_iter().chain([now]).find(same);
+        found.is_some_and(|stream| self.open.insert(peer, stream).is_none())
+    }
+
+    /// What a restart finds of a snapshot being received.
+    pub fn staged(&self) -> Option<StagedSnapshot> {
+        let Staging { meta, bytes } = self.staging.as_ref()?;
+        let digest = StreamDigest::default().then(0, bytes);
+        Some(StagedSnapshot { meta: meta.clone(), end: bytes.len() as u64, digest })
     }
 
     /// A chunk of the stream for `peer`: what it stands for, the bytes, whether they are the last.

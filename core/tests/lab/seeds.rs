@@ -12,7 +12,7 @@ use std::ops::Range;
 const SEEDS: u64 = 1_500;
 
 /// What a few hundred seeds must have met at least once, or they have proven little.
-const MUST_HAPPEN: [&str; 27] = [
+const MUST_HAPPEN: [&str; 28] = [
     "cold log read",
     "crash",
     "crash that lost writes",
@@ -35,6 +35,7 @@ const MUST_HAPPEN: [&str; 27] = [
     "recovered",
     "recovery with a part still broken",
     "snapshot installed",
+    "snapshot resumed",
     "snapshot that did not verify",
     "transfer begun",
     "trap",

@@ -80,7 +80,7 @@ pub fn message(message: &Message) -> String {
         Message::AppendReply { outcome: AppendOutcome::Matched { last }, sequence } => {
             format!("matched {last} seq={sequence}")
         }
-        Message::AppendReply { outcome: AppendOutcome::Rejected { prev, hint }, sequence } => {
+        Message::AppendReply { outcome: AppendOutcome::Rejected { prev, hint, .. }, sequence } => {
             format!("rejected prev={prev} hint={hint} seq={sequence}")
         }
         Message::Heartbeat { commit, sequence, .. } => {

@@ -83,9 +83,14 @@ impl Lab {
 
     fn snapshot(&mut self, slot: usize, request: SnapshotRequest) -> Result<(), Violation> {
         match request {
-            SnapshotRequest::Read { peer, offset, max_bytes } => {
+            SnapshotRequest::Read { peer, mut offset, max_bytes, resume } => {
                 let salt = if self.plan.streams_vary { self.nodes[slot].rng.next() } else { 0 };
                 let failed = self.fails(slot);
+                if let Some(staged) = resume {
+                    let resumed = self.nodes[slot].machine.resume(peer, &staged, salt);
+                    offset = if resumed { staged.end } else { 0 };
+                    self.cover(if resumed { "snapshot resumed" } else { "snapshot not resumed" });
+                }
                 let chunk = self.nodes[slot].machine.read(peer, offset, max_bytes, salt);
                 match chunk.filter(|_| !failed) {
                     Some((meta, data, last)) => {

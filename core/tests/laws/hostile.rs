@@ -9,7 +9,7 @@ use crate::schedule::Step;
 use bytes::Bytes;
 use kvorum_core::raft::{
     AppendOutcome, Chain, Entry, EntryId, Envelope, Index, Membership, Message, NodeId, Payload,
-    ReadId, SnapshotMeta, StateDigest, StateReport, Term,
+    ReadId, SnapshotMeta, Staged, StateDigest, StateReport, StreamDigest, Term,
 };
 
 /// Bytes of a command or a chunk, at most.
@@ -142,6 +142,10 @@ fn meta(rng: &mut Rng, ids: &[u64]) -> SnapshotMeta {
     SnapshotMeta { last: id(rng), chain: Chain::START, membership, membership_index }
 }
 
+fn staged(rng: &mut Rng) -> Staged {
+    Staged { last: id(rng), end: small(rng), digest: StreamDigest(small(rng)) }
+}
+
 fn message(rng: &mut Rng, ids: &[u64]) -> Message {
     let (sequence, granted) = (small(rng), rng.chance(500));
     match rng.between(0, 17) {
@@ -160,7 +164,11 @@ fn message(rng: &mut Rng, ids: &[u64]) -> Message {
             sequence,
         },
         10 => Message::AppendReply {
-            outcome: AppendOutcome::Rejected { prev: id(rng), hint: id(rng) },
+            outcome: AppendOutcome::Rejected {
+                prev: id(rng),
+                hint: id(rng),
+                staged: rng.chance(300).then(|| staged(rng)),
+            },
             sequence,
         },
         11 => Message::Heartbeat {
@@ -175,16 +183,19 @@ fn message(rng: &mut Rng, ids: &[u64]) -> Message {
                 index: Index(small(rng)),
                 digest: rng.chance(500).then(|| small(rng)),
             }),
+            staged: rng.chance(300).then(|| staged(rng)),
         },
         13 => Message::InstallSnapshot {
             meta: meta(rng, ids),
             offset: if rng.chance(600) { 0 } else { small(rng) },
             data: data(rng),
+            before: StreamDigest(if rng.chance(700) { 0 } else { small(rng) }),
             last: rng.chance(500),
             sequence,
         },
         14 => {
-            Message::SnapshotReply { last: id(rng), end: small(rng), installed: granted, sequence }
+            let Staged { last, end, digest } = staged(rng);
+            Message::SnapshotReply { last, end, digest, installed: granted, sequence }
         }
         15 => Message::TimeoutNow,
         16 => Message::ReadIndex { id: ReadId(small(rng)) },

@@ -48,7 +48,8 @@ impl Cluster<'_> {
         node.disk = Disk::holding(image.clone());
         node.life += 1;
         let cached = usize::try_from(node.life % 3).expect("small") * image.entries.len() / 2;
-        let restored = image.restored(applied.last.index, cached);
+        let mut restored = image.restored(applied.last.index, cached);
+        restored.staged = node.machine.staged();
         let (id, seed) = (node.id, mix(node.id.0, node.life));
         let birth = Birth { id, config: self.plan.config.clone(), restored, seed, now };
         self.watch.born(slot, &birth);

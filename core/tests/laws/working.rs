@@ -63,7 +63,10 @@ impl Cluster<'_> {
                 machine.open.remove(&peer);
                 return Ok(());
             }
-            SnapshotRequest::Read { peer, offset, max_bytes } => {
+            SnapshotRequest::Read { peer, mut offset, max_bytes, resume } => {
+                if let Some(staged) = resume {
+                    offset = if machine.resume(peer, &staged, 0) { staged.end } else { 0 };
+                }
                 match machine.read(peer, offset, max_bytes, 0) {
                     Some((meta, data, last)) => {
                         SnapshotEvent::ChunkRead { peer, meta, offset, data, last }

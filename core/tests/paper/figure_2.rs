@@ -280,7 +280,7 @@ fn a_leader_is_heard_at_once_and_in_every_idle_period() {
     }
     for _ in 0..3 {
         let done = node.time_out();
-        node.hear(2, 1, Message::HeartbeatReply { sequence: 0, state: None });
+        node.hear(2, 1, Message::HeartbeatReply { sequence: 0, state: None, staged: None });
         for peer in [2, 3] {
             let says = done.to(peer);
             assert!(says.iter().any(|said| matches!(said, Message::Heartbeat { .. })), "{says:?}");

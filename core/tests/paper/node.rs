@@ -104,7 +104,7 @@ pub fn matched(last: u64) -> Message {
 }
 
 pub fn rejected(prev: EntryId, hint: EntryId) -> Message {
-    let outcome = AppendOutcome::Rejected { prev, hint };
+    let outcome = AppendOutcome::Rejected { prev, hint, staged: None };
     Message::AppendReply { outcome, sequence: 0 }
 }
 

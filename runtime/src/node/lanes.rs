@@ -293,7 +293,14 @@ impl StateLane {
                 self.state.close_snapshot(peer);
                 return Ok(());
             }
-            SnapshotRequest::Read { peer, offset, max_bytes } => {
+            SnapshotRequest::Read { peer, mut offset, max_bytes, resume } => {
+                if let Some(staged) = resume {
+                    let resumed = match self.state.resume_snapshot(peer, &staged) {
+                        Err(StorageError::Snapshot(_)) => false,
+                        result => result?,
+                    };
+                    offset = if resumed { staged.end } else { 0 };
+                }
                 let chunk = self.state.read_snapshot(peer, offset, max_bytes);
                 (
                     peer,

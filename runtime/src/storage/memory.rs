@@ -5,13 +5,13 @@
 
 use super::{
     Identity, LogChange, LogStore, Opened, StateStore, StorageError,
-    stream::{Rows, Senders, out_of_step, refuse_older, unusable},
+    stream::{Rows, Senders, Source, out_of_step, refuse_older, unusable},
     view::LogView,
 };
 use bytes::Bytes;
 use kvorum_core::{
     kv::{MemoryTables, Order, Row, Table, Tables, snapshot::Decoder},
-    raft::{Entry, LogRead, NodeId, Restored, SnapshotMeta},
+    raft::{Entry, LogRead, NodeId, Restored, SnapshotMeta, Staged},
 };
 use std::collections::VecDeque;
 
@@ -151,10 +151,15 @@ impl StateStore for MemoryState {
             if self.open {
                 return Err(StorageError::Snapshot("puts are waiting for their commit".into()));
             }
-            let tables = &self.tables;
-            self.senders.start(peer, self.applied.clone(), || rows_of(tables.clone()))?;
+            self.senders.start(peer, self.applied.clone(), source(self.tables.clone()))?;
         }
         self.senders.read(peer, offset, max_bytes)
+    }
+
+    fn resume_snapshot(&mut self, peer: NodeId, staged: &Staged) -> Result<bool, StorageError> {
+        let (tables, applied, open) = (&self.tables, &self.applied, self.open);
+        let now = || (!open).then(|| (applied.clone(), source(tables.clone())));
+        self.senders.resume(peer, staged, now)
     }
 
     fn close_snapshot(&mut self, peer: NodeId) {
@@ -176,9 +181,10 @@ impl StateStore for MemoryState {
             });
         }
         let Some(incoming) = &mut self.incoming else { return Err(out_of_step(offset, 0)) };
-        if incoming.meta != *meta || incoming.held != offset {
+        if incoming.held != offset {
             return Err(out_of_step(offset, incoming.held));
         }
+        incoming.meta = meta.clone();
         incoming.decoder.feed(data);
         while let Some((table, key, value)) = incoming.decoder.next_row().map_err(unusable)? {
             incoming.tables.put(table, &key, value);
@@ -198,6 +204,10 @@ impl StateStore for MemoryState {
         self.open = false;
         Ok(())
     }
+}
+
+fn source(tables: MemoryTables) -> Source {
+    Box::new(move || rows_of(tables.clone()))
 }
 
 /// The rows of a point-in-time copy, a page at a time.

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use kvorum_core::{
     kv::Tables,
-    raft::{Entry, Index, LogRead, NodeId, Restored, SnapshotMeta, Vote, Write},
+    raft::{Entry, Index, LogRead, NodeId, Restored, SnapshotMeta, Staged, Vote, Write},
 };
 use std::fmt;
 
@@ -101,11 +101,19 @@ pub trait StateStore: Send {
         max_bytes: u64,
     ) -> Result<(SnapshotMeta, Bytes, bool), StorageError>;
 
+    /// Goes on with the stream whose beginning `peer` holds: `read_snapshot` at `staged.end` comes
+    /// next. `false` when it cannot be made (again): a fresh one from offset 0 comes next.
+    ///
+    /// # Errors
+    /// As `read_snapshot`.
+    fn resume_snapshot(&mut self, peer: NodeId, staged: &Staged) -> Result<bool, StorageError>;
+
     /// Releases the snapshot open for `peer`.
     fn close_snapshot(&mut self, peer: NodeId);
 
-    /// Stages a received chunk and returns how many bytes of the stream are held. Offset 0 starts
-    /// over; a gap is `StorageError::Snapshot`.
+    /// Stages a received chunk, durably if there is a disk, and returns how many bytes of the stream
+    /// are held. Offset 0 starts over, any other one continues what is staged (the core has compared
+    /// the digests); a gap is `StorageError::Snapshot`.
     ///
     /// # Errors
     /// Fatal, except `StorageError::Snapshot`.

@@ -1,13 +1,14 @@
 //! The two ends of a snapshot transfer, common to both stores.
 //!
 //! Rule: the bytes are the core's (`kv::snapshot`); here is only which transfer they belong to.
-//! Chunks come in order, and the one just read can be had once more. Must never: mix two transfers.
+//! Chunks come in order, and the one just read can be had once more; a stream can be gone through
+//! again up to where a peer says it stopped. Must never: mix two transfers.
 
 use super::StorageError;
 use bytes::Bytes;
 use kvorum_core::{
     kv::{Row, TableFailure, snapshot::Encoder},
-    raft::{NodeId, SnapshotMeta},
+    raft::{NodeId, SnapshotMeta, Staged, StreamDigest},
 };
 use std::collections::BTreeMap;
 
@@ -16,6 +17,12 @@ pub(super) const MAX_SENDERS: usize = 64;
 
 /// Rows in ascending order of (table, key), standing still.
 pub(super) type Rows = Box<dyn Iterator<Item = Result<Row, StorageError>> + Send>;
+
+/// A point in time that can be gone through more than once.
+pub(super) type Source = Box<dyn Fn() -> Rows + Send>;
+
+/// What a peer holds already is passed over in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// All snapshots being sent, one per peer.
 #[derive(Default)]
@@ -29,15 +36,44 @@ impl Senders {
         &mut self,
         peer: NodeId,
         meta: SnapshotMeta,
-        rows: impl FnOnce() -> Rows,
+        source: Source,
     ) -> Result<(), StorageError> {
         self.open.remove(&peer);
+        self.add(peer, Sender::new(meta, source))
+    }
+
+    /// Goes on with the stream that `staged` is the beginning of: the one open for `peer`, or one
+    /// of the state as it is now. `false`: neither is that stream, and none is open.
+    pub fn resume(
+        &mut self,
+        peer: NodeId,
+        staged: &Staged,
+        now: impl FnOnce() -> Option<(SnapshotMeta, Source)>,
+    ) -> Result<bool, StorageError> {
+        if let Some(open) = self.open.remove(&peer) {
+            let mut again = Sender::new(open.meta, open.source);
+            if again.skip(staged)? {
+                self.add(peer, again)?;
+                return Ok(true);
+            }
+        }
+        if let Some((meta, source)) = now() {
+            let mut sender = Sender::new(meta, source);
+            if sender.skip(staged)? {
+                self.add(peer, sender)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn add(&mut self, peer: NodeId, sender: Sender) -> Result<(), StorageError> {
         if self.open.len() >= MAX_SENDERS {
             return Err(StorageError::Snapshot(format!(
                 "{MAX_SENDERS} snapshots are being sent already; {peer} waits"
             )));
         }
-        self.open.insert(peer, Sender::new(meta, rows()));
+        self.open.insert(peer, sender);
         Ok(())
     }
 
@@ -64,6 +100,7 @@ impl Senders {
 
 struct Sender {
     meta: SnapshotMeta,
+    source: Source,
     rows: Rows,
     encoder: Encoder,
     /// Where in the stream the encoder's buffer begins.
@@ -74,15 +111,30 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(meta: SnapshotMeta, rows: Rows) -> Sender {
+    fn new(meta: SnapshotMeta, source: Source) -> Sender {
         Sender {
             meta,
-            rows,
+            rows: source(),
+            source,
             encoder: Encoder::new(),
             offset: 0,
             before: Bytes::new(),
             complete: false,
         }
+    }
+
+    /// Passes over what a peer holds already; `false` when that is not the beginning of this stream.
+    fn skip(&mut self, staged: &Staged) -> Result<bool, StorageError> {
+        let mut digest = StreamDigest::default();
+        while self.offset < staged.end {
+            let at = self.offset;
+            let (piece, last) = self.read(at, (staged.end - at).min(PIECE_BYTES))?;
+            digest = digest.then(at, &piece);
+            if last && self.offset < staged.end {
+                return Ok(false);
+            }
+        }
+        Ok(digest == staged.digest)
     }
 
     /// The chunk at `offset`, at most `max_bytes` long but never empty, and whether it is the last.

@@ -205,6 +205,7 @@ impl LogView {
             tail,
             memberships: self.memberships.clone(),
             applied,
+            staged: None,
         }
     }
 }

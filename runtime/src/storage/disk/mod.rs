@@ -212,7 +212,8 @@ impl BlankDir {
             tail.retain(|entry| entry.index() > base && entry.index() <= last);
         }
         self.agree(&log, &tail, state.applied())?;
-        let restored = log.view().restored(tail, state.applied().last.index);
+        let mut restored = log.view().restored(tail, state.applied().last.index);
+        restored.staged = state.staged()?;
         Ok(Opened { identity, restored, log: Box::new(log), state: Box::new(state) })
     }
 

@@ -1,7 +1,8 @@
 //! Receiving a snapshot.
 //!
-//! Rule: chunks are staged in a file of their own (not synced: it is worth nothing after a crash);
-//! the installation reads it once, rows going into a new generation as they are verified. Only when
+//! Rule: chunks are staged in a file of their own, each synced before it is reported, beside a note
+//! of what they belong to: after a crash the transfer goes on where the file ends, and its digest
+//! shows whether that is still what was sent. The installation reads it once, rows going into a new generation as they are verified. Only when
 //! count and digest agree is the new generation made the one in use, by one file. A crash before
 //! that leaves the old state and an orphan, a crash after it the new state; both are tidied up at
 //! the next start. Must never: go back to an earlier state.
@@ -13,23 +14,25 @@ use super::{
 };
 use crate::storage::{
     StorageError,
-    disk::files::{io_error, remove},
+    disk::files::{io_error, remove, write_atomically},
     stream::{Senders, out_of_step, refuse_older, unusable},
 };
 use bytes::{Bytes, BytesMut};
 use fjall::Keyspace;
 use kvorum_core::{
     kv::{Table, snapshot::Decoder},
-    raft::SnapshotMeta,
+    raft::{SnapshotMeta, StagedSnapshot, StreamDigest},
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 /// Where chunks are staged, beside `fjall/`.
 const STAGED: &str = "incoming.snapshot";
+/// What the chunks belong to.
+const NOTE: &str = "incoming.meta";
 /// The staged file is read in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -41,13 +44,47 @@ pub(super) struct Incoming {
     path: PathBuf,
 }
 
-/// Removes what an interrupted transfer left.
-pub(super) fn forget_staged(map: &Path) -> Result<(), StorageError> {
+/// Removes what is left of a transfer. The note first: without it the chunks mean nothing.
+fn forget_staged(map: &Path) -> Result<(), StorageError> {
+    remove(&note(map))?;
     remove(&staged(map))
+}
+
+/// What an interrupted transfer left, if it is still of use.
+pub(super) fn reopen(map: &Path, applied: &SnapshotMeta) -> Result<Option<Incoming>, StorageError> {
+    let (path, note) = (staged(map), note(map));
+    let meta = fs::read(&note).ok().and_then(|bytes| {
+        let mut bytes = Bytes::from(bytes);
+        SnapshotMeta::decode(&mut bytes).ok().filter(|_| bytes.is_empty())
+    });
+    let file = OpenOptions::new().read(true).write(true).open(&path).ok();
+    let wanted = |(meta, _): &(SnapshotMeta, File)| meta.last.index > applied.last.index;
+    let Some((meta, file)) = meta.zip(file).filter(wanted) else {
+        forget_staged(map)?;
+        return Ok(None);
+    };
+    let held = file.metadata().map_err(|error| io_error("read", &path, &error))?.len();
+    Ok(Some(Incoming { meta, held, file, path }))
+}
+
+fn note(map: &Path) -> PathBuf {
+    map.with_file_name(NOTE)
 }
 
 fn staged(map: &Path) -> PathBuf {
     map.with_file_name(STAGED)
+}
+
+impl Incoming {
+    /// Some of what is staged, from `offset` on.
+    fn piece(&self, offset: u64) -> Result<BytesMut, StorageError> {
+        let len = (self.held - offset).min(PIECE_BYTES as u64);
+        let mut piece = BytesMut::zeroed(len as usize);
+        self.file
+            .read_exact_at(&mut piece, offset)
+            .map_err(|error| io_error("read", &self.path, &error))?;
+        Ok(piece)
+    }
 }
 
 impl Map {
@@ -59,6 +96,8 @@ impl Map {
         data: &Bytes,
     ) -> Result<u64, StorageError> {
         if offset == 0 {
+            self.incoming = None;
+            remove(&note(&self.path))?;
             let path = staged(&self.path);
             let mut options = OpenOptions::new();
             let file = options
@@ -71,15 +110,33 @@ impl Map {
             self.incoming = Some(Incoming { meta: meta.clone(), held: 0, file, path });
         }
         let Some(incoming) = &mut self.incoming else { return Err(out_of_step(offset, 0)) };
-        if incoming.meta != *meta || incoming.held != offset {
+        if incoming.held != offset {
             return Err(out_of_step(offset, incoming.held));
         }
         incoming
             .file
             .write_all_at(data, offset)
+            .and_then(|()| incoming.file.sync_data())
             .map_err(|error| io_error("write", &incoming.path, &error))?;
+        if offset == 0 || incoming.meta != *meta {
+            write_atomically(&note(&self.path), &encode(meta))?;
+            incoming.meta = meta.clone();
+        }
         incoming.held += data.len() as u64;
         Ok(incoming.held)
+    }
+
+    /// What is held of a snapshot, digested as the disk has it now.
+    pub(in crate::storage::disk) fn staged(&self) -> Result<Option<StagedSnapshot>, StorageError> {
+        let Some(incoming) = &self.incoming else { return Ok(None) };
+        let mut digest = StreamDigest::default();
+        let mut offset = 0;
+        while offset < incoming.held {
+            let piece = incoming.piece(offset)?;
+            digest = digest.then(offset, &piece);
+            offset += piece.len() as u64;
+        }
+        Ok(Some(StagedSnapshot { meta: incoming.meta.clone(), end: incoming.held, digest }))
     }
 
     /// Puts a staged snapshot in place.
@@ -104,7 +161,7 @@ impl Map {
         self.applied = incoming.meta.clone();
         self.installed = incoming.meta;
         current::tidy(&self.path, generation)?;
-        remove(&incoming.path)
+        forget_staged(&self.path)
     }
 
     /// Verifies the stream while its rows go into `next`.
@@ -115,13 +172,8 @@ impl Map {
         let mut decoder = Decoder::new();
         let mut offset = 0;
         while offset < incoming.held {
-            let len = (incoming.held - offset).min(PIECE_BYTES as u64);
-            let mut piece = BytesMut::zeroed(len as usize);
-            incoming
-                .file
-                .read_exact_at(&mut piece, offset)
-                .map_err(|error| io_error("read", &incoming.path, &error))?;
-            offset += len;
+            let piece = incoming.piece(offset)?;
+            offset += piece.len() as u64;
             decoder.feed(&piece);
             while let Some((table, key, value)) = decoder.next_row().map_err(unusable)? {
                 // This replica's own rows are the last of their table.

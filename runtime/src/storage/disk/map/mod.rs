@@ -21,13 +21,13 @@ use self::{install::Incoming, tables::FjallTables};
 use super::{DiskOptions, files::io_error};
 use crate::storage::{
     StateStore, StorageError,
-    stream::{Rows, Senders, out_of_step},
+    stream::{Rows, Senders, Source, out_of_step},
 };
 use bytes::{Bytes, BytesMut};
 use fjall::{AbstractTree, Database, Iter, PersistMode, Readable};
 use kvorum_core::{
     kv::{Table, Tables, digest},
-    raft::{NodeId, SnapshotMeta},
+    raft::{NodeId, SnapshotMeta, Staged},
 };
 use std::{
     fs::File,
@@ -81,6 +81,13 @@ impl Map {
 
     fn alive(&self) -> Result<(), StorageError> {
         self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// The shared rows as of now.
+    fn source(&self) -> Source {
+        let snapshot = self.store.database.snapshot();
+        let (path, keyspace) = (self.path.clone(), self.store.tables.keyspace.clone());
+        Box::new(move || rows(path.clone(), snapshot.iter(&keyspace)))
     }
 
     /// Remembers a failure for ever, unless it is only the transfer's.
@@ -178,13 +185,17 @@ impl StateStore for Map {
             if self.store.tables.is_open() {
                 return Err(StorageError::Snapshot("puts are waiting for their commit".into()));
             }
-            let snapshot = self.store.database.snapshot();
-            let (path, keyspace) = (self.path.clone(), &self.store.tables.keyspace);
-            self.senders
-                .start(peer, self.applied.clone(), || rows(path, snapshot.iter(keyspace)))?;
+            self.senders.start(peer, self.applied.clone(), self.source())?;
         }
         let chunk = self.senders.read(peer, offset, max_bytes);
         self.remember(chunk)
+    }
+
+    fn resume_snapshot(&mut self, peer: NodeId, staged: &Staged) -> Result<bool, StorageError> {
+        self.alive()?;
+        let now = (!self.store.tables.is_open()).then(|| (self.applied.clone(), self.source()));
+        let resumed = self.senders.resume(peer, staged, || now);
+        self.remember(resumed)
     }
 
     fn close_snapshot(&mut self, peer: NodeId) {

@@ -54,7 +54,6 @@ impl Map {
 
     /// Opens the tables.
     pub fn open(path: &Path, options: &DiskOptions, lock: Arc<File>) -> Result<Map, StorageError> {
-        install::forget_staged(path)?;
         let generation = current::read(path)?;
         let store = open_store(&current::database(path, generation), options)?;
         let [applied, installed] = [local::APPLIED, local::INSTALLED].map(|key| {
@@ -64,7 +63,8 @@ impl Map {
                 .ok_or_else(|| damaged(path, "it does not say what it stands for"))
         });
         current::tidy(path, generation)?;
-        let map = Map::around(path, options, generation, store, applied?, installed?, lock);
+        let mut map = Map::around(path, options, generation, store, applied?, installed?, lock);
+        map.incoming = install::reopen(path, &map.applied)?;
         if options.verify {
             map.verify()?;
         }
