@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use kvorum_core::raft::{
     Chain, Config, Entry, EntryId, Envelope, Event, Index, Instant, LogRead, Membership, Message,
-    NodeId, Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, StreamDigest, Term, Write,
-    Written,
+    NodeId, Output, Raft, Restored, SnapshotEvent, SnapshotMeta, SnapshotRequest, StreamDigest,
+    Term, Write, Written,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -54,6 +54,7 @@ impl Arbitrary for Step {
             11 => Step::Change(Change {
                 add: bool::arbitrary(g).then(|| (node(g), Bytes::new())).into_iter().collect(),
                 promote: bool::arbitrary(g).then(|| node(g)).into_iter().collect(),
+                demote: bool::arbitrary(g).then(|| node(g)).into_iter().collect(),
                 remove: bool::arbitrary(g).then(|| node(g)).into_iter().collect(),
             }),
             12 => Step::Transfer(bool::arbitrary(g).then(|| node(g))),

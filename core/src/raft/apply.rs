@@ -9,7 +9,7 @@ use super::{
     output::{LogRead, LogReader},
     raft::Raft,
     refused::Evidence,
-    types::{Entry, Index},
+    types::{Entry, Index, Instant},
 };
 use alloc::{collections::VecDeque, vec::Vec};
 
@@ -26,6 +26,8 @@ pub struct Apply {
     /// Last index and bytes of each hand-out not yet applied. Bounded by the bytes.
     batches: VecDeque<(Index, u64)>,
     bytes: u64,
+    /// While something is handed out: when it was, or when the state machine last came on.
+    since: Instant,
     /// Cold entries read for it. At most one log read.
     fetched: VecDeque<Entry>,
     fetching: bool,
@@ -41,6 +43,7 @@ impl Apply {
             handed: applied,
             batches: VecDeque::new(),
             bytes: 0,
+            since: Instant::default(),
             fetched: VecDeque::new(),
             fetching: false,
             passed: None,
@@ -50,6 +53,16 @@ impl Apply {
     /// Hand-outs not yet applied.
     pub fn batches(&self) -> usize {
         self.batches.len()
+    }
+
+    /// When the state machine last came on, while it has something to do.
+    pub fn busy_since(&self) -> Option<Instant> {
+        (!self.batches.is_empty()).then_some(self.since)
+    }
+
+    /// The moment it keeps, as far as it matters.
+    pub fn moment(&mut self) -> Option<&mut Instant> {
+        (!self.batches.is_empty()).then_some(&mut self.since)
     }
 
     /// Bytes handed out and not yet applied.
@@ -69,12 +82,16 @@ impl Raft {
         let news = index.distance(apply.applied);
         assert!(digests.len() as u64 <= news, "a digest belongs to an entry just applied");
         apply.applied = index;
+        apply.since = self.now;
         while let Some(&(last, bytes)) = apply.batches.front() {
             if last > index {
                 break;
             }
             apply.batches.pop_front();
             apply.bytes -= bytes;
+        }
+        if apply.batches.is_empty() {
+            apply.since = Instant::default();
         }
         self.digests_applied(index, digests);
     }
@@ -107,11 +124,21 @@ impl Raft {
             apply.handed = next;
         }
         if let Some(last) = entries.last() {
+            if apply.batches.is_empty() {
+                apply.since = self.now;
+            }
             apply.batches.push_back((last.index(), bytes));
             apply.bytes += bytes;
         }
         self.read_cold_for_apply(limit);
         entries
+    }
+
+    /// Whether the state machine has not come on for an election time-out though it has something
+    /// to do.
+    pub(super) fn is_apply_stalled(&self) -> bool {
+        let timeout = self.config.election_timeout;
+        self.apply.busy_since().is_some_and(|since| self.now.since(since) >= timeout)
     }
 
     /// Wishes for the next entries when they are no longer cached.

@@ -10,7 +10,9 @@
 use super::{
     output::Write,
     progress::{CatchUp, Peer, State, Transfer},
+    promotion::REST,
     raft::Raft,
+    replicate::SILENCE_OF_A_RECEIVER,
     rng::Rng,
     role::{Follower, Leader, Role},
     types::{Instant, WriteId},
@@ -69,7 +71,8 @@ impl Raft {
             known_leader: _,
             sequence_seen: _,
             hurry_until,
-            apply: _,
+            stands_in_until,
+            apply,
             forwarded,
             incoming: _,
             durable_state: _,
@@ -82,6 +85,7 @@ impl Raft {
             snapshots: _,
             announced: _,
             ignored,
+            refused,
             evidence: _,
             halted: _,
         } = &mut self;
@@ -91,12 +95,16 @@ impl Raft {
         *clock = now;
         *rng = Rng::new(0);
         *ignored = BTreeMap::new();
+        *refused = BTreeMap::new();
         *unproven_divergences = 0;
         for slot in timers.slots() {
             slot.iter_mut().for_each(|at| shift.due(at));
         }
         *hurry_until = hurry_until.filter(|until| *until > shift.from);
         hurry_until.iter_mut().for_each(|until| shift.due(until));
+        *stands_in_until = stands_in_until.filter(|until| *until > shift.from);
+        stands_in_until.iter_mut().for_each(|until| shift.due(until));
+        apply.moment().into_iter().for_each(|since| shift.moment(since));
         forwarded.moments().for_each(|until| shift.due(until));
         match role {
             Role::Follower(Follower { leader: _, contact }) => {
@@ -126,9 +134,11 @@ fn shift_leader(leader: &mut Leader, shift: Shift) {
         proposed: _,
         proposed_bytes: _,
         disk_heard,
+        began,
         comparison: _,
     } = leader;
     shift.moment(disk_heard);
+    shift.moment(began);
     reads.moments().for_each(|until| shift.due(until));
     for peer in peers.values_mut() {
         shift_peer(peer, shift);
@@ -136,24 +146,30 @@ fn shift_leader(leader: &mut Leader, shift: Shift) {
 }
 
 fn shift_peer(peer: &mut Peer, shift: Shift) {
+    // A peer that is being sent a snapshot is waited for longer, and a slow learner rests longer.
+    let waited_for = peer.pins_snapshot();
+    let longer = |times| Shift { horizon: shift.horizon * times, ..shift };
     let Peer {
         matched: _,
         state,
         heard,
         sequence: _,
+        staged: _,
         report: _,
         commit_sent: _,
         fetched: _,
         fetching: _,
         passed: _,
-        catch_up: CatchUp { target: _, since: round, done: _ },
+        catch_up: CatchUp { target: _, since: round, done: _, rounds },
     } = peer;
-    shift.moment(heard);
-    shift.moment(round);
+    if waited_for { longer(SILENCE_OF_A_RECEIVER) } else { shift }.moment(heard);
+    if *rounds > 0 { longer(REST) } else { shift }.moment(round);
     match state {
         State::Probe { next: _, sent } => sent.iter_mut().for_each(|at| shift.moment(at)),
         State::Replicate { next: _, inflight: _, progressed } => shift.moment(progressed),
-        State::Snapshot(Transfer { meta: _, offset: _, phase: _, since, resent: _ }) => {
+        State::Snapshot(transfer) => {
+            let Transfer { meta: _, offset: _, digest: _, resume: _, phase: _, since, resent: _ } =
+                &mut **transfer;
             shift.moment(since);
         }
     }

@@ -55,10 +55,10 @@ impl Entry {
 
 /// A membership without its encoding: counts, then each set in order, then each context.
 fn of_membership(membership: &Membership) -> u64 {
-    let Membership { voters, outgoing, learners, contexts } = membership;
-    let counts = [voters.len(), outgoing.len(), learners.len(), contexts.len()];
+    let Membership { voters, outgoing, learners, demoted, contexts } = membership;
+    let counts = [voters.len(), outgoing.len(), learners.len(), demoted.len(), contexts.len()];
     let mut hash = of_numbers(&counts.map(|count| count as u64));
-    for member in voters.iter().chain(outgoing).chain(learners) {
+    for member in voters.iter().chain(outgoing).chain(learners).chain(demoted) {
         hash = xxh3_64_with_seed(&member.0.to_le_bytes(), hash);
     }
     for (member, context) in contexts {

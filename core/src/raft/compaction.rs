@@ -45,7 +45,8 @@ impl Raft {
             }
             Some(_) | None => self.log.learn_chain(to, durable.chain),
         }
-        if self.log.bytes_between(base, to) < threshold {
+        let many_terms = self.log.terms().count() >= self.config.max_term_runs / 4;
+        if self.log.bytes_between(base, to) < threshold && !many_terms {
             return;
         }
         let kept = Index(to.0.saturating_sub(self.config.keep_entries));

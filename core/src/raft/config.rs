@@ -27,6 +27,16 @@ pub struct Config {
     /// Bytes of entries proposed and not yet committed; more is `Refused::Overloaded`.
     /// Default 64 MiB.
     pub max_uncommitted_bytes: u64,
+    /// Entries proposed and not yet committed; likewise. Default 262,144.
+    pub max_uncommitted_entries: u64,
+    /// Bytes of entries committed and not yet applied by a leader's own state machine (roughly);
+    /// beyond that it refuses proposals. Default 64 MiB.
+    pub max_apply_lag_bytes: u64,
+    /// Entries, likewise. Default 262,144.
+    pub max_apply_lag_entries: u64,
+    /// Terms that a log may hold runs of (16 bytes each) for its node to campaign. Default
+    /// 1,048,576: so many elections between two compactions are a fault or an attack.
+    pub max_term_runs: usize,
     /// Bytes of committed entries handed out and not yet applied. Default 16 MiB.
     pub max_apply_bytes: u64,
     /// Bytes of entries kept in memory for peers and apply; older ones are read from the disk.
@@ -61,6 +71,10 @@ impl Default for Config {
             max_inflight_appends: 64,
             max_inflight_bytes: 8 * MIB,
             max_uncommitted_bytes: 64 * MIB,
+            max_uncommitted_entries: 262_144,
+            max_apply_lag_bytes: 64 * MIB,
+            max_apply_lag_entries: 262_144,
+            max_term_runs: 1 << 20,
             max_apply_bytes: 16 * MIB,
             cache_bytes: 64 * MIB,
             max_pending_reads: 65_536,

@@ -16,17 +16,30 @@ use super::{
     types::{EntryId, NodeId, Term},
 };
 
+/// Election time-outs for which a node without a vote stands in for a voter that it had to refuse.
+const STANDS_IN: u32 = 3;
+
 impl Raft {
     /// Whether this node may campaign: a voter of the committed configuration or of a later one,
     /// and not in the middle of replacing its state. A node that an uncommitted entry of its own
     /// log removes must still campaign (without counting its own vote): nobody else may hold that
-    /// entry, and with it the longest log (§4.2.2).
+    /// entry, and with it the longest log (§4.2.2). For the same reason a node without a vote stands
+    /// in for a voter that it had to refuse because its own log is newer; it does not count itself,
+    /// and as soon as it has committed what it brought in, it hands over.
     pub(super) fn is_eligible(&self) -> bool {
         let committed = self.log.membership_at(self.commit).1;
         let later = self.log.memberships().iter().rev();
         let mut later = later.take_while(|(index, _)| *index > self.commit);
         let votes = committed.is_voter(self.id) || later.any(|(_, m)| m.is_voter(self.id));
-        votes && !self.is_installing()
+        let votes = votes || self.stands_in_until.is_some_and(|until| self.now < until);
+        votes && !self.is_installing() && self.is_able()
+    }
+
+    /// Whether it could lead for longer than a moment: a leader whose state machine has stalled
+    /// resigns, and one with too many terms in its log would add another.
+    fn is_able(&self) -> bool {
+        let stalled = self.is_apply_stalled() && !self.is_sole_voter();
+        !stalled && self.log.terms().count() < self.config.max_term_runs
     }
 
     /// Whether nobody else's vote counts.
@@ -131,7 +144,12 @@ impl Raft {
         if alive {
             self.ignore(Ignored::LeaderAlive);
         }
-        let granted = !alive && term > self.vote.term && last >= self.log.last();
+        let in_time = !alive && term > self.vote.term;
+        let granted = in_time && last >= self.log.last();
+        if in_time && !granted && self.log.membership().is_voter(from) {
+            // This log is what keeps a voter from leading. Somebody must bring it in.
+            self.stands_in_until = Some(self.now.after(self.config.election_timeout * STANDS_IN));
+        }
         let mut reply = self.envelope(from, Message::PreVoteReply { granted });
         if granted {
             reply.term = term;

@@ -96,6 +96,8 @@ impl Raft {
         assert!(members.eq(leader.peers.keys().copied()), "a leader serves every member (§4.1)");
         let proposed: u64 = leader.proposed.iter().map(|&(_, bytes)| bytes).sum();
         assert_eq!(proposed, leader.proposed_bytes, "bounded: uncommitted bytes are counted");
+        let proposals = leader.proposed.len() as u64;
+        assert!(proposals <= self.config.max_uncommitted_entries.max(1), "bounded: proposals");
         assert!(leader.reads.own() <= self.config.max_pending_reads, "bounded: pending reads");
         assert!(leader.reads.is_consistent(), "bounded: pending reads of peers");
         for (id, peer) in &leader.peers {

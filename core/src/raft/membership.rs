@@ -26,6 +26,8 @@ pub struct Change {
     pub add: Vec<(NodeId, Bytes)>,
     /// Learners that become voters.
     pub promote: Vec<NodeId>,
+    /// Voters that become learners, and stay learners until they are promoted by request.
+    pub demote: Vec<NodeId>,
     /// Members that go.
     pub remove: Vec<NodeId>,
 }
@@ -46,10 +48,21 @@ impl Membership {
             if !next.learners.remove(id) {
                 return Err(Refused::NotMember);
             }
+            next.demoted.remove(id);
             next.voters.insert(*id);
         }
-        let touched =
-            |id| change.promote.contains(id) || change.add.iter().any(|(added, _)| added == id);
+        for id in &change.demote {
+            if change.promote.contains(id) || !next.voters.remove(id) {
+                return Err(Refused::NotMember);
+            }
+            next.demoted.insert(*id);
+            next.learners.insert(*id);
+        }
+        let touched = |id| {
+            change.promote.contains(id)
+                || change.demote.contains(id)
+                || change.add.iter().any(|(added, _)| added == id)
+        };
         for id in &change.remove {
             if touched(id) || !(next.voters.remove(id) || next.learners.remove(id)) {
                 return Err(Refused::NotMember);
@@ -60,6 +73,8 @@ impl Membership {
         }
         if self.voters.symmetric_difference(&next.voters).count() > 1 {
             next.outgoing = self.voters.clone();
+            // Who still counts in the old half is a learner only once that half is left.
+            next.learners.retain(|id| !self.voters.contains(id));
         }
         next.forget_strangers();
         Ok(next)
@@ -72,6 +87,10 @@ impl Membership {
         members.all(|id| self.contexts.contains_key(id))
             && self.contexts.keys().all(|&id| self.contains(id))
             && self.learners.iter().all(|&learner| !self.is_voter(learner))
+            && self.demoted.iter().all(|id| {
+                !self.voters.contains(id)
+                    && (self.learners.contains(id) || self.outgoing.contains(id))
+            })
     }
 
     /// The configuration that a joint one leads to.
@@ -79,12 +98,14 @@ impl Membership {
     pub fn left(&self) -> Membership {
         let mut next = self.clone();
         next.outgoing = BTreeSet::new();
+        next.learners.extend(&next.demoted);
         next.forget_strangers();
         next
     }
 
     fn forget_strangers(&mut self) {
-        let Membership { voters, outgoing, learners, contexts } = self;
+        let Membership { voters, outgoing, learners, demoted, contexts } = self;
+        demoted.retain(|id| outgoing.contains(id) || learners.contains(id));
         contexts
             .retain(|id, _| voters.contains(id) || outgoing.contains(id) || learners.contains(id));
     }

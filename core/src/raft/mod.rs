@@ -52,7 +52,7 @@ pub use self::{
         Written,
     },
     raft::Raft,
-    refused::{Evidence, Ignored, ReadFailure, Refused},
+    refused::{Evidence, Full, Ignored, ReadFailure, Refusal, Refused},
     restored::{Corrupt, Restored, StagedSnapshot},
     status::{PeerStatus, Status},
     stream_digest::StreamDigest,

@@ -57,6 +57,10 @@ impl Display for Membership {
             f.write_str(" learning ")?;
             set(f, &mut self.learners.iter().copied())?;
         }
+        if !self.demoted.is_empty() {
+            f.write_str(" demoted ")?;
+            set(f, &mut self.demoted.iter().copied())?;
+        }
         f.write_str("}")
     }
 }

@@ -21,7 +21,7 @@ use super::{
     stream_digest::StreamDigest,
     types::{Entry, Index, Instant, NodeId, SnapshotMeta},
 };
-use alloc::collections::VecDeque;
+use alloc::{boxed::Box, collections::VecDeque};
 use bytes::Bytes;
 
 /// One peer.
@@ -71,7 +71,7 @@ pub enum State {
         progressed: Instant,
     },
     /// What it needs is gone from the log.
-    Snapshot(Transfer),
+    Snapshot(Box<Transfer>),
 }
 
 /// A snapshot on its way to a peer, one chunk at a time.
@@ -118,8 +118,10 @@ pub struct CatchUp {
     pub target: Index,
     /// When the round began.
     pub since: Instant,
-    /// A round took less than an election time-out.
+    /// The last round took less than an election time-out.
     pub done: bool,
+    /// Rounds that took longer, one after another.
+    pub rounds: u32,
 }
 
 impl Peer {
@@ -138,6 +140,7 @@ impl Peer {
                 target: next.prev().unwrap_or(Index::ZERO),
                 since: now,
                 done: false,
+                rounds: 0,
             },
             staged: None,
             report: None,
@@ -173,7 +176,7 @@ impl Peer {
     /// transfer has just failed, with the next answered heartbeat.
     pub fn snapshot(&mut self, phase: Phase, now: Instant) {
         self.fetched.clear();
-        self.state = State::Snapshot(Transfer {
+        self.state = State::Snapshot(Box::new(Transfer {
             meta: None,
             offset: 0,
             digest: StreamDigest::default(),
@@ -181,7 +184,7 @@ impl Peer {
             phase,
             since: now,
             resent: false,
-        });
+        }));
     }
 
     /// The transfer's first read, or the one that goes on where the peer says.

@@ -63,6 +63,8 @@ pub struct Raft {
     pub(super) sequence_seen: u64,
     /// Until then, elections are retried quickly: the leader's connection broke.
     pub(super) hurry_until: Option<Instant>,
+    /// Until then this node may campaign though it has no vote: its log is newer than a voter's.
+    pub(super) stands_in_until: Option<Instant>,
 
     pub(super) apply: Apply,
     pub(super) forwarded: Forwarded,
@@ -80,6 +82,7 @@ pub struct Raft {
     pub(super) snapshots: Vec<SnapshotRequest>,
     pub(super) announced: Changed,
     pub(super) ignored: BTreeMap<Ignored, u64>,
+    pub(super) refused: BTreeMap<Refusal, u64>,
     pub(super) evidence: Option<Evidence>,
     pub(super) halted: bool,
 }
@@ -141,6 +144,7 @@ impl Raft {
             known_leader: None,
             sequence_seen: 0,
             hurry_until: None,
+            stands_in_until: None,
             apply: Apply::new(applied),
             forwarded: Forwarded::new(life),
             incoming: staged
@@ -164,6 +168,7 @@ impl Raft {
                 membership_index: log.membership_index(),
             },
             ignored: BTreeMap::new(),
+            refused: BTreeMap::new(),
             evidence: None,
             halted: false,
             log,
@@ -207,10 +212,12 @@ impl Raft {
         commands: Vec<Bytes>,
     ) -> Result<RangeInclusive<Index>, Refused> {
         self.advance_clock(now);
-        self.refuse_when_halted()?;
-        let indexes = self.append_commands(commands);
+        let indexes = match self.refuse_when_halted() {
+            Ok(()) => self.append_commands(commands),
+            Err(halted) => Err(halted),
+        };
         self.check_after_event();
-        indexes
+        self.counted(indexes)
     }
 
     /// Asks for an index that is at least every commit acknowledged before this call; works on
@@ -220,10 +227,12 @@ impl Raft {
     /// `NotLeader { leader: None }` when there is nobody to ask, `Overloaded`.
     pub fn read(&mut self, now: Instant, id: ReadId) -> Result<(), Refused> {
         self.advance_clock(now);
-        self.refuse_when_halted()?;
-        let accepted = self.accept_read(id);
+        let accepted = match self.refuse_when_halted() {
+            Ok(()) => self.accept_read(id),
+            Err(halted) => Err(halted),
+        };
         self.check_after_event();
-        accepted
+        self.counted(accepted)
     }
 
     /// Changes the members. `base` is `Status::membership_index` as the caller saw it.
@@ -237,10 +246,12 @@ impl Raft {
         change: Change,
     ) -> Result<EntryId, Refused> {
         self.advance_clock(now);
-        self.refuse_when_halted()?;
-        let entry = self.append_change(base, change);
+        let entry = match self.refuse_when_halted() {
+            Ok(()) => self.append_change(base, change),
+            Err(halted) => Err(halted),
+        };
         self.check_after_event();
-        entry
+        self.counted(entry)
     }
 
     /// Hands leadership to `to` (or to the voter that is furthest along). Ends, one way or the
@@ -254,10 +265,12 @@ impl Raft {
         to: Option<NodeId>,
     ) -> Result<NodeId, Refused> {
         self.advance_clock(now);
-        self.refuse_when_halted()?;
-        let target = self.begin_transfer(to);
+        let target = match self.refuse_when_halted() {
+            Ok(()) => self.begin_transfer(to),
+            Err(halted) => Err(halted),
+        };
         self.check_after_event();
-        target
+        self.counted(target)
     }
 
     /// Everything that must now be done. Empty when there is nothing to do.
@@ -478,6 +491,13 @@ impl Raft {
     /// Who has halted leads nobody, whatever its role says: a request taken in would never end.
     fn refuse_when_halted(&self) -> Result<(), Refused> {
         if self.halted { Err(Refused::NotLeader { leader: None }) } else { Ok(()) }
+    }
+
+    fn counted<T>(&mut self, answer: Result<T, Refused>) -> Result<T, Refused> {
+        if let Err(refused) = &answer {
+            *self.refused.entry(refused.reason()).or_default() += 1;
+        }
+        answer
     }
 
     pub(super) fn ignore(&mut self, why: Ignored) {

@@ -12,7 +12,7 @@ use super::{
     output::ReadReady,
     quorum,
     raft::Raft,
-    refused::{Ignored, ReadFailure, Refused},
+    refused::{Full, Ignored, ReadFailure, Refused},
     role::{Follower, Role},
     timer::Timer,
     types::{Index, Instant, NodeId, ReadId},
@@ -161,13 +161,13 @@ impl Raft {
         match &mut self.role {
             Role::Leader(leader) => {
                 if leader.reads.own >= self.config.max_pending_reads {
-                    return Err(Refused::Overloaded);
+                    return Err(Refused::Overloaded(Full::Reads));
                 }
                 leader.reads.add(Origin::Here(id), until);
             }
             Role::Follower(Follower { leader: Some(_), .. }) => {
                 if self.forwarded.count() >= self.config.max_pending_reads {
-                    return Err(Refused::Overloaded);
+                    return Err(Refused::Overloaded(Full::Reads));
                 }
                 self.forwarded.queued.push_back((id, until));
             }

@@ -14,7 +14,7 @@ pub enum Refused {
         leader: Option<NodeId>,
     },
     /// A bounded queue or window is full; try later.
-    Overloaded,
+    Overloaded(Full),
     /// Leadership is being handed over.
     Transferring,
     /// Another membership change is not yet committed (one at a time, §4.1).
@@ -32,6 +32,61 @@ pub enum Refused {
     NoVoters,
     /// A command is larger than `Config::max_entry_bytes`.
     TooLarge,
+}
+
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Full {
+    /// `Config::max_uncommitted_bytes`: the followers, or the own disk, do not keep up.
+    UncommittedBytes,
+    /// `Config::max_uncommitted_entries`: likewise.
+    UncommittedEntries,
+    /// `Config::max_apply_lag_bytes`, or `max_apply_lag_entries`: the own state machine does not
+    /// keep up.
+    Apply,
+    /// `Config::max_pending_reads`.
+    Reads,
+}
+
+/// `Refused` without what it says beside the reason: what refusals are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// `Refused::NotLeader`.
+    NotLeader,
+    /// `Refused::Overloaded`.
+    Overloaded(Full),
+    /// `Refused::Transferring`.
+    Transferring,
+    /// `Refused::ChangePending`.
+    ChangePending,
+    /// `Refused::StaleBase`.
+    StaleBase,
+    /// `Refused::NotReady`.
+    NotReady,
+    /// `Refused::NotMember`.
+    NotMember,
+    /// `Refused::NoVoters`.
+    NoVoters,
+    /// `Refused::TooLarge`.
+    TooLarge,
+}
+
+impl Refused {
+    /// What it is counted by.
+    #[must_use]
+    pub fn reason(self) -> Refusal {
+        match self {
+            Refused::NotLeader { .. } => Refusal::NotLeader,
+            Refused::Overloaded(full) => Refusal::Overloaded(full),
+            Refused::Transferring => Refusal::Transferring,
+            Refused::ChangePending => Refusal::ChangePending,
+            Refused::StaleBase { .. } => Refusal::StaleBase,
+            Refused::NotReady => Refusal::NotReady,
+            Refused::NotMember => Refusal::NotMember,
+            Refused::NoVoters => Refusal::NoVoters,
+            Refused::TooLarge => Refusal::TooLarge,
+        }
+    }
 }
 
 /// Why a read was not confirmed. The caller may ask again.

@@ -14,7 +14,7 @@ use super::{
     output::{LogRead, LogReader, SnapshotRequest},
     progress::{Peer, Phase, State},
     raft::Raft,
-    refused::{Ignored, Refused},
+    refused::{Full, Ignored, Refused},
     role::{Beat, Role},
     timer::Timer,
     types::{Entry, EntryId, Index, Instant, NodeId, Payload},
@@ -25,7 +25,7 @@ use core::ops::RangeInclusive;
 
 /// A peer that is being sent a snapshot may be silent for so many election time-outs (it restarts)
 /// before what the transfer pins is let go.
-const SILENCE_OF_A_RECEIVER: u32 = 20;
+pub(super) const SILENCE_OF_A_RECEIVER: u32 = 20;
 
 impl Raft {
     /// See `Raft::propose`.
@@ -34,7 +34,7 @@ impl Raft {
         commands: Vec<Bytes>,
     ) -> Result<RangeInclusive<Index>, Refused> {
         let leader_id = self.leader();
-        let Role::Leader(leader) = &mut self.role else {
+        let Role::Leader(leader) = &self.role else {
             return Err(Refused::NotLeader { leader: leader_id });
         };
         if leader.transfer.is_some() {
@@ -55,10 +55,10 @@ impl Raft {
             })
             .collect();
         let bytes: u64 = entries.iter().map(Entry::size).sum();
-        let held = leader.proposed_bytes;
-        if held > 0 && held + bytes > self.config.max_uncommitted_bytes {
-            return Err(Refused::Overloaded);
+        if let Some(full) = self.is_full(entries.len() as u64, bytes) {
+            return Err(Refused::Overloaded(full));
         }
+        let Role::Leader(leader) = &mut self.role else { unreachable!("just seen") };
         let last = Index(first.0 - 1 + entries.len() as u64);
         if bytes > 0 {
             leader.proposed.push_back((last, bytes));
@@ -68,6 +68,25 @@ impl Raft {
             self.log.append(entry);
         }
         Ok(first..=last)
+    }
+
+    /// Which bound does not admit so many more proposals. One is always admitted when none waits.
+    fn is_full(&self, entries: u64, bytes: u64) -> Option<Full> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let (config, commit, applied) = (&self.config, self.commit, self.apply.applied);
+        let held = leader.proposed_bytes;
+        let uncommitted = self.log.last().index.distance(commit);
+        if held > 0 && held + bytes > config.max_uncommitted_bytes {
+            Some(Full::UncommittedBytes)
+        } else if held > 0 && uncommitted + entries > config.max_uncommitted_entries {
+            Some(Full::UncommittedEntries)
+        } else if commit.distance(applied) > config.max_apply_lag_entries
+            || self.log.bytes_between(applied, commit) > config.max_apply_lag_bytes
+        {
+            Some(Full::Apply)
+        } else {
+            None
+        }
     }
 
     /// Everything a leader owes, derived from its state. Part of `poll`.

@@ -66,6 +66,8 @@ pub struct Leader {
     pub proposed_bytes: u64,
     /// When this node's disk last finished a write, or the reign began.
     pub disk_heard: Instant,
+    /// When the reign began.
+    pub began: Instant,
     /// Whether the replicas' states agree.
     pub comparison: Comparison,
 }
@@ -182,6 +184,7 @@ impl Raft {
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             disk_heard: self.now,
+            began: self.now,
             comparison: Comparison::default(),
         }));
         self.hurry_until = None;

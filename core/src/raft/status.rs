@@ -6,7 +6,7 @@ use super::{
     chain::Chain,
     output::RoleName,
     raft::Raft,
-    refused::Ignored,
+    refused::{Ignored, Refusal},
     role::Role,
     types::{EntryId, Index, Membership, NodeId, Term, Vote},
 };
@@ -45,6 +45,8 @@ pub struct Status<'a> {
     pub unproven_divergences: u64,
     /// How many messages were ignored, by reason.
     pub ignored: &'a BTreeMap<Ignored, u64>,
+    /// How many requests were refused, by reason.
+    pub refused: &'a BTreeMap<Refusal, u64>,
 }
 
 /// How one peer stands, as its leader sees it.
@@ -82,6 +84,7 @@ impl Raft {
             own_term_committed: self.own_term_committed(),
             unproven_divergences: self.unproven_divergences,
             ignored: &self.ignored,
+            refused: &self.refused,
         }
     }
 

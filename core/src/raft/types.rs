@@ -79,6 +79,9 @@ pub struct Membership {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log and never count.
     pub learners: BTreeSet<NodeId>,
+    /// Members that were voters and shall not become voters again by themselves: learners, or on
+    /// their way there in `outgoing`.
+    pub demoted: BTreeSet<NodeId>,
     /// What the outside wants to know of each member. Exactly one per member.
     pub contexts: BTreeMap<NodeId, Bytes>,
 }

@@ -21,11 +21,12 @@ mod payload {
     pub const MEMBERSHIP: u8 = 2;
 }
 
-/// What a member is, as bits; a learner has no other bit.
+/// What a member is, as bits: a voter of either half or a learner, and whether it was demoted.
 mod member {
     pub const VOTER: u8 = 1;
     pub const OUTGOING: u8 = 2;
     pub const LEARNER: u8 = 4;
+    pub const DEMOTED: u8 = 8;
 }
 
 /// Kinds of message.
@@ -360,7 +361,8 @@ impl Membership {
             out.put_u8(
                 bit(self.voters.contains(&id), member::VOTER)
                     | bit(self.outgoing.contains(&id), member::OUTGOING)
-                    | bit(self.learners.contains(&id), member::LEARNER),
+                    | bit(self.learners.contains(&id), member::LEARNER)
+                    | bit(self.demoted.contains(&id), member::DEMOTED),
             );
             put_bytes(out, self.contexts.get(&id).map_or(&[], |context| &context[..]));
         }
@@ -382,7 +384,13 @@ impl Membership {
         })?;
         let mut membership = Membership::default();
         for (id, kind, context) in members {
-            match kind {
+            if kind & member::DEMOTED != 0 {
+                if kind & member::VOTER != 0 {
+                    return Err(Malformed("member kind"));
+                }
+                membership.demoted.insert(id);
+            }
+            match kind & !member::DEMOTED {
                 member::LEARNER => {
                     membership.learners.insert(id);
                 }

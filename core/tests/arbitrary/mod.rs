@@ -49,10 +49,12 @@ pub fn membership(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Membership {
         if membership.contexts.contains_key(&id) {
             continue;
         }
-        match u8::arbitrary(g) % 4 {
+        match u8::arbitrary(g) % 6 {
             0 => drop(membership.voters.insert(id)),
             1 => drop(membership.outgoing.insert(id)),
             2 => drop(membership.learners.insert(id)),
+            4 => drop((membership.learners.insert(id), membership.demoted.insert(id))),
+            5 => drop((membership.outgoing.insert(id), membership.demoted.insert(id))),
             _ => drop((membership.voters.insert(id), membership.outgoing.insert(id))),
         }
         membership.contexts.insert(id, bytes(g));

@@ -39,6 +39,7 @@ pub const COMMANDS: &[&str] = &[
     "propose",
     "quiet",
     "read",
+    "refusals",
     "release",
     "rollback",
     "run",
@@ -123,6 +124,7 @@ impl World {
                 let times = self.raft(words.node(1)).status().unproven_divergences;
                 self.tell(format_args!("{} unproven divergences: {times}", words.node(1)));
             }
+            "refusals" => self.refusals(words.node(1)),
             "ignored" => self.ignored(words.node(1)),
             "next" => self.next_wake(words.node(1)),
             "unreachable" => self.handle(words.node(1), Event::Unreachable(words.node(2))),
@@ -162,6 +164,9 @@ impl World {
                 "window" => config.max_inflight_appends = number(value) as usize,
                 "inflight" => config.max_inflight_bytes = number(value),
                 "uncommitted" => config.max_uncommitted_bytes = number(value),
+                "entries" => config.max_uncommitted_entries = number(value),
+                "lag" => config.max_apply_lag_entries = number(value),
+                "terms" => config.max_term_runs = number(value) as usize,
                 "apply" => config.max_apply_bytes = number(value),
                 "reads" => config.max_pending_reads = number(value) as usize,
                 "chunk" => config.snapshot_chunk_bytes = number(value),
@@ -219,6 +224,7 @@ fn change(words: &Words) -> Change {
     Change {
         add: words.list("add").into_iter().map(|id| (id, context(id))).collect(),
         promote: words.list("promote"),
+        demote: words.list("demote"),
         remove: words.list("remove"),
     }
 }

@@ -102,6 +102,14 @@ impl World {
         self.tell(format_args!("{id} ignored {counts}"));
     }
 
+    pub fn refusals(&mut self, id: NodeId) {
+        let refused = self.raft(id).status().refused.clone();
+        let counts: Vec<String> =
+            refused.iter().map(|(why, count)| format!("{why:?} {count}")).collect();
+        let counts = if counts.is_empty() { "nothing".to_string() } else { counts.join(", ") };
+        self.tell(format_args!("{id} refused {counts}"));
+    }
+
     /// When the node wants to be woken, by its own clock.
     pub fn next_wake(&mut self, id: NodeId) {
         let (now, deadline) = (self.clock(id), self.raft(id).deadline());

@@ -133,7 +133,7 @@ impl Lab {
             }
             return change;
         }
-        match self.admin.below(7) {
+        match self.admin.below(8) {
             0..3 => change.add.extend(outside.first().map(|id| (*id, context))),
             3 => change.remove.push(self.admin.pick(&members)),
             4 => change.promote.extend(learners.first()),
@@ -141,6 +141,10 @@ impl Lab {
                 let dead = members.iter().find(|id| self.dead.contains(id));
                 change.remove.extend(dead);
                 change.add.extend(outside.iter().map(|id| (*id, context.clone())));
+            }
+            6 => {
+                let voters: Vec<NodeId> = membership.voters.iter().copied().collect();
+                change.demote.push(self.admin.pick(&voters));
             }
             _ => {
                 change.promote = learners;
@@ -166,7 +170,7 @@ impl Lab {
                 next.voters.insert(*id);
             }
         }
-        for id in &change.remove {
+        for id in change.demote.iter().chain(&change.remove) {
             next.voters.remove(id);
             next.learners.remove(id);
         }

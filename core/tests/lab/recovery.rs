@@ -62,7 +62,8 @@ impl Lab {
         }
         let alive = |id: &NodeId| self.nodes.iter().find(|node| node.id == *id);
         if self.plan.config.promote_learners
-            && let Some(learner) = membership.learners.iter().find_map(alive)
+            && let Some(learner) =
+                membership.learners.difference(&membership.demoted).find_map(alive)
         {
             return Err(format!("{} still learns; {}", learner.name, self.roles()));
         }

@@ -43,7 +43,7 @@ impl Lab {
             Err(Refused::NotLeader { .. }) if before.leads() => {
                 Err(broken("requests", format!("{name} leads and refuses as if it did not")))
             }
-            Err(Refused::NotLeader { .. } | Refused::Overloaded | Refused::Transferring) => {
+            Err(Refused::NotLeader { .. } | Refused::Overloaded(_) | Refused::Transferring) => {
                 self.cover("proposal refused");
                 Ok(())
             }
@@ -66,7 +66,7 @@ impl Lab {
                 self.nodes[slot].reads.insert(id, now);
                 look!(self, slot, Seen::ReadAsked { id })
             }
-            Err(Refused::NotLeader { leader: None } | Refused::Overloaded) => {
+            Err(Refused::NotLeader { leader: None } | Refused::Overloaded(_)) => {
                 self.cover("read refused");
                 Ok(())
             }

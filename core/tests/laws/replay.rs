@@ -47,7 +47,7 @@ impl Said {
 }
 
 enum Done {
-    Input(Instant, Input),
+    Input(Instant, Box<Input>),
     Poll(Instant, Box<Said>),
 }
 
@@ -73,7 +73,7 @@ impl Watch for Recorder {
     }
 
     fn before(&mut self, slot: usize, _: &Raft, now: Instant, input: &Input) -> Result<(), String> {
-        self.lives[slot].done.push(Done::Input(now, input.clone()));
+        self.lives[slot].done.push(Done::Input(now, Box::new(input.clone())));
         Ok(())
     }
 

@@ -20,14 +20,16 @@ use crate::{
 };
 use bytes::BytesMut;
 use kvorum_core::raft::{
-    Change, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, Refused, RoleName,
-    SnapshotEvent,
+    Change, Entry, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, Refused,
+    RoleName, SnapshotEvent,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests, peer events and reports taken in before the core is polled.
 const BATCH: usize = 1024;
+/// Bytes of entries applied in one job.
+const APPLY_JOB_BYTES: u64 = 1 << 20;
 
 /// What the node's life cycle tells its driver.
 #[derive(Debug)]
@@ -221,8 +223,10 @@ impl<W: World> Driver<W> {
         }
         if let Some(last) = committed.last() {
             self.submitted = last.index();
-            let waiters = self.pending.take(&committed);
-            self.state.push(StateJob::Apply { entries: committed, waiters });
+        }
+        for entries in in_jobs(committed) {
+            let waiters = self.pending.take(&entries);
+            self.state.push(StateJob::Apply { entries, waiters });
         }
         for request in snapshots {
             self.state.push(StateJob::Snapshot(request));
@@ -264,7 +268,7 @@ impl<W: World> Driver<W> {
         let id = self.reads.next_id();
         match self.raft.read(self.world.now(), id) {
             Ok(()) => self.reads.ask(id, queries),
-            Err(Refused::Overloaded) => refuse(queries, &QueryError::Overloaded),
+            Err(Refused::Overloaded(_)) => refuse(queries, &QueryError::Overloaded),
             Err(_) => refuse(queries, &QueryError::NoLeader),
         }
     }
@@ -436,8 +440,8 @@ impl<W: World> Driver<W> {
         // not both come in.
         let change = Change {
             add: vec![(joiner.id, joiner.encode())],
-            promote: Vec::new(),
             remove: replaces.into_iter().collect(),
+            ..Change::default()
         };
         match self.raft.change_membership(self.world.now(), base, change) {
             Ok(id) => {
@@ -485,9 +489,24 @@ impl<W: World> Driver<W> {
     }
 }
 
+/// The entries in jobs of a size that no state machine takes long for: one that reports nothing for
+/// an election time-out counts as stalled.
+fn in_jobs(mut entries: Vec<Entry>) -> impl Iterator<Item = Vec<Entry>> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = entries.iter().position(|entry| {
+            bytes += entry.size();
+            bytes > APPLY_JOB_BYTES
+        });
+        let rest = entries.split_off(fits.unwrap_or(entries.len()).max(1).min(entries.len()));
+        let job = std::mem::replace(&mut entries, rest);
+        (!job.is_empty()).then_some(job)
+    })
+}
+
 fn execute_error(refused: Refused) -> ExecuteError {
     match refused {
-        Refused::Overloaded => ExecuteError::Overloaded,
+        Refused::Overloaded(_) => ExecuteError::Overloaded,
         Refused::TooLarge => ExecuteError::TooLarge,
         Refused::NotLeader { .. }
         | Refused::Transferring

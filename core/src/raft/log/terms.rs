@@ -44,6 +44,11 @@ impl Terms {
         fits.then(|| Terms { base, runs: runs.to_vec(), last })
     }
 
+    /// How many runs there are.
+    pub fn count(&self) -> usize {
+        self.runs.len()
+    }
+
     /// What the log begins after.
     pub fn base(&self) -> EntryId {
         self.base
