@@ -55,8 +55,16 @@ pub const COMMANDS: &[&str] = &[
 ];
 
 impl World {
-    /// Runs one command.
-    pub fn run(&mut self, command: &str) {
+    /// Runs a line: one command, or several with `;` between, after which all nodes are polled.
+    pub fn run(&mut self, line: &str) {
+        let mut parts = line.split(';').map(str::trim).peekable();
+        while let Some(part) = parts.next() {
+            self.together = parts.peek().is_some();
+            self.run_one(part);
+        }
+    }
+
+    fn run_one(&mut self, command: &str) {
         let words = Words::of(command);
         assert!(COMMANDS.contains(&words.words[0]), "unknown command {command}");
         match words.words[0] {
@@ -144,7 +152,7 @@ impl World {
     /// Only what no script may overlook is said.
     fn run_quietly(&mut self, command: &str) {
         let before = self.output.len();
-        self.run(command);
+        self.run_one(command);
         let said = self.output.split_off(before);
         let loud =
             said.lines().filter(|line| line.contains(" stops: ") || line.contains("refuses"));

@@ -15,6 +15,8 @@ pub struct Disk {
     /// What was received of a snapshot, and of which.
     pub staged: Vec<u8>,
     pub staged_meta: Option<SnapshotMeta>,
+    /// What a start is told of the state machine instead of the truth.
+    pub claims: Option<Index>,
 }
 
 impl Disk {
@@ -35,6 +37,7 @@ impl Disk {
                 }
                 "log" => self.log = entries(self.base.chain, value),
                 "state" => self.state = value.split(',').map(str::to_string).collect(),
+                "claims" => self.claims = Some(Index(number(value))),
                 "applied" => {}
                 _ => panic!("unknown option {option}"),
             }
@@ -141,7 +144,7 @@ impl Disk {
             chain: self.log.last().map_or(self.base.chain, |entry| entry.chain),
             tail: self.log[self.log.len().saturating_sub(cached)..].to_vec(),
             memberships: memberships.collect(),
-            applied: applied.index,
+            applied: self.claims.unwrap_or(applied.index),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct World {
     pub backups: BTreeMap<String, Disk>,
     /// Links that lose everything.
     pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nothing is polled before the next command.
+    pub together: bool,
     /// Only what matters from outside is said.
     pub quiet: bool,
     /// What happened since the last `---`.
@@ -235,7 +237,7 @@ impl World {
     /// Polls all nodes until none has anything to do; the state machine works at once, the disk and
     /// the network do not.
     pub fn drain(&mut self) {
-        loop {
+        while !self.together {
             let mut idle = true;
             for id in self.nodes.keys().copied().collect::<Vec<_>>() {
                 let now = self.clock(id);
@@ -243,6 +245,7 @@ impl World {
                     continue;
                 };
                 let output = raft.poll(now);
+                assert!(raft.poll(now).is_empty(), "silent: {id} has said everything at once");
                 idle &= output.is_empty();
                 self.carry_out(id, output);
             }
