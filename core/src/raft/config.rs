@@ -55,7 +55,7 @@ pub struct Config {
     /// Digests of the own state kept for comparison with other nodes. Default 4,096: more than are
     /// applied between a heartbeat's question and its arrival.
     pub max_digests: usize,
-    /// A learner is promoted to voter by the leader when it has caught up (§4.2.1).
+    /// A learner is promoted to voter by the leader when it has caught up (§4.2.1). Default true.
     pub promote_learners: bool,
 }
 

@@ -68,7 +68,12 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// Something happened. Never refused, never panics on what a peer sent.
+    /// Something happened. Never refused, never panics on what a peer sent; ignored once halted.
+    ///
+    /// `now` may repeat, and counts as the latest one heard when it goes back.
+    ///
+    /// # Panics
+    /// With the rule's name, when the runtime breaks its side of the contract (`core/README.md`).
     pub fn handle(&mut self, now: Instant, event: Event) {
         self.advance_clock(now);
         if self.halted {
@@ -86,8 +91,9 @@ impl Raft {
         self.check_after_event();
     }
 
-    /// Appends commands to the log, all or none, in order; returns their indexes. Their term is
-    /// `self.status().vote.term`.
+    /// Appends commands to the log, all or none, in order; returns their indexes (§5.3). Their term
+    /// is `self.status().vote.term`: a command is committed once an entry with this index *and* term
+    /// is handed out. Each is at most `Config::max_entry_bytes` long; payloads are never copied.
     ///
     /// # Errors
     /// `NotLeader`, `Overloaded`, `Transferring`, `TooLarge`: certainly not proposed.
@@ -105,8 +111,9 @@ impl Raft {
         self.counted(indexes)
     }
 
-    /// Asks for an index that is at least every commit acknowledged before this call; works on
-    /// followers too. The answer comes as `ReadReady`.
+    /// Asks for an index that is at least every commit acknowledged before this call (§6.4 of the
+    /// dissertation); works on followers too. Exactly one answer comes as `ReadReady`, within an
+    /// election timeout. At most `Config::max_pending_reads` wait.
     ///
     /// # Errors
     /// `NotLeader { leader: None }` when there is nobody to ask, `Overloaded`.
@@ -120,7 +127,9 @@ impl Raft {
         self.counted(accepted)
     }
 
-    /// Changes the members. `base` is `Status::membership_index` as the caller saw it.
+    /// Changes the members (§4 of the dissertation): compare-and-set, with `base` as
+    /// `Status::membership_index` was when the caller looked. The entry returned is in force at once
+    /// and done when it is committed; more than one voter in or out goes through a joint one.
     ///
     /// # Errors
     /// `NotLeader`, `StaleBase`, `ChangePending`, `NotReady`, `NotMember`, `NoVoters`, …
@@ -139,8 +148,9 @@ impl Raft {
         self.counted(entry)
     }
 
-    /// Hands leadership to `to` (or to the voter that is furthest along). Ends, one way or the
-    /// other, within an election timeout.
+    /// Hands leadership to `to` (or to the voter that is furthest along), whose id is returned
+    /// (§3.10 of the dissertation). Ends, one way or the other, within an election timeout; until
+    /// then proposals are refused.
     ///
     /// # Errors
     /// `NotLeader`, `NotMember`, `Transferring`.
@@ -158,7 +168,8 @@ impl Raft {
         self.counted(target)
     }
 
-    /// Everything that must now be done. Empty when there is nothing to do.
+    /// Everything that must now be done. Empty when there is nothing to do, and right after a poll.
+    /// After proof of divergence it holds nothing but `fatal`, once.
     pub fn poll(&mut self, now: Instant) -> Output {
         self.advance_clock(now);
         if !self.halted {
@@ -186,7 +197,7 @@ impl Raft {
         }
     }
 
-    /// When `Event::Deadline` is due, if nothing happens before.
+    /// When `Event::Deadline` is due, if nothing happens before; `Instant(u64::MAX)` for never.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         match self.timers.next() {
