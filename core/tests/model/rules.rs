@@ -24,6 +24,8 @@ pub enum Rule {
     OneDurableVote,
     CommitMonotone,
     QuorumsMeet,
+    CommittedStays,
+    ChangesInOrder,
     NoEvidence,
     Invariants,
 }
@@ -82,11 +84,57 @@ impl Case<'_> {
         if !reborn && (log_changed || self.after.commit != self.before.commit) {
             self.committed(memory)?;
         }
+        if log_changed && self.after.leads {
+            self.changes_in_order(memory)?;
+        }
         if !self.step.effects.committed.is_empty() || self.step.effects.installed {
             self.history(memory)?;
         }
         if self.after.leads && !(self.before.leads && self.before.term == self.after.term) {
             self.elected(memory)?;
+        }
+        self.electable(memory)
+    }
+
+    /// A leader changes the members only when the last change is committed and so is an entry of its
+    /// own term (Ongaro 2015). What that prevents takes five nodes to go wrong, so the rule itself
+    /// is looked at.
+    fn changes_in_order(&self, memory: &Memory) -> Result<(), Broken> {
+        let log = self.tables.logs.get(self.after.log);
+        let held = self.tables.logs.get(self.before.log).last().index;
+        let fresh = |entry: &&Entry| entry.id.index > held && entry.id.term == self.after.term;
+        let known = memory.committed.len() as u64;
+        let own = memory.committed.iter().any(|entry| entry.id.term == self.after.term);
+        for change in log.entries.iter().filter(fresh).filter(|entry| is_change(entry)) {
+            let earlier = log.memberships().take_while(|(index, _)| *index < change.id.index);
+            let settled = earlier.last().is_none_or(|(index, _)| index.0 <= known);
+            if !(own && settled) {
+                let what = format!("{} appends {change} too early", self.after.id);
+                return Err((Rule::ChangesInOrder, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody who lacks what is committed could win an election from what the disks hold: leader
+    /// completeness one election ahead, which saves the search that election.
+    fn electable(&self, memory: &Memory) -> Result<(), Broken> {
+        let logs = &self.tables.logs;
+        let looks = || self.nodes.iter().map(|&node| self.tables.look(node));
+        for look in looks() {
+            let log = logs.get(look.durable);
+            let lacks = |entry: &&Entry| !log.covers(entry.id);
+            let Some(lost) = memory.committed.iter().find(lacks) else { continue };
+            let votes = |id: NodeId| {
+                let mut voter = looks().filter(|voter| voter.id == id);
+                voter.any(|voter| log.last() >= logs.get(voter.durable).last())
+            };
+            let (_, membership) = log.membership();
+            if membership.is_voter(look.id) && is_quorum(membership, &votes) {
+                let what =
+                    format!("{} could be elected without {lost}, which is committed", look.id);
+                return Err((Rule::CommittedStays, what));
+            }
         }
         Ok(())
     }

@@ -283,6 +283,8 @@ impl Model for World {
             OneDurableVote: "one durable vote per term",
             CommitMonotone: "the commit index never goes back within a life",
             QuorumsMeet: "quorums of consecutive configurations meet",
+            CommittedStays: "nobody could be elected who lacks what is committed",
+            ChangesInOrder: "one change of the members at a time, after an own commit",
             NoEvidence: "nobody finds proof of divergence",
             Invariants: "the core's own invariants hold, and nothing panics"
         ]
