@@ -86,7 +86,7 @@ const HEARTBEAT: Message =
     Message::Heartbeat { commit: Index::ZERO, sequence: 0, compare: None, proven: None };
 
 fn hear(raft: &mut Raft, message: Message) {
-    let envelope = Envelope { from: LEADER, to: SELF, term: Term(1), message };
+    let envelope = Envelope { from: LEADER, to: SELF, epoch: 0, term: Term(1), message };
     raft.handle(NOW, Event::Received(envelope));
 }
 

@@ -73,7 +73,7 @@ impl Arbitrary for Step {
                 let from =
                     if leads && u8::arbitrary(g) > 0 { NodeId(2 + term % 3) } else { node(g) };
                 let to = if u8::arbitrary(g) == 0 { node(g) } else { NodeId(1) };
-                Step::Receive(Envelope { from, to, term: Term(term), message })
+                Step::Receive(Envelope { from, to, epoch: 0, term: Term(term), message })
             }
         }
     }
@@ -139,6 +139,7 @@ impl Bench {
                 let envelope = Envelope {
                     from: NodeId(from),
                     to: NodeId(1),
+                    epoch: 0,
                     term: Term(1),
                     message: granted.clone(),
                 };

@@ -22,6 +22,7 @@ impl Arbitrary for Any {
             envelope: Envelope {
                 from: NodeId(number(g)),
                 to: NodeId(number(g)),
+                epoch: number(g),
                 term: Term(number(g)),
                 message: message(g, number),
             },
@@ -107,9 +108,9 @@ fn a_command_is_a_slice_of_the_input_and_not_a_copy() {
 
 #[test]
 fn a_count_beyond_the_input_allocates_nothing_and_is_malformed() {
-    // version, from, to, term, kind Append, prev (term, index), chain, commit, sequence, then the
+    // version, from, to, epoch, term, kind Append, prev (term, index), chain, commit, sequence, then the
     // count.
-    let mut bytes = vec![2, 1, 2, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut bytes = vec![2, 1, 2, 1, 3, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     assert!(Envelope::decode(Bytes::from(bytes)).is_err());
 }
@@ -125,6 +126,7 @@ fn the_encoding_of_version_2_stays_what_it_is() {
     let envelope = Envelope {
         from: NodeId(1),
         to: NodeId(300),
+        epoch: 7,
         term: Term(2),
         message: Message::Append {
             prev: EntryId { term: Term(1), index: Index(4) },
@@ -149,11 +151,11 @@ fn the_encoding_of_version_2_stays_what_it_is() {
         },
     };
     let expected: &[u8] = &[
-        2, 1, 0xac, 2, 2, 5, 1, 4, // envelope, kind, prev
+        2, 1, 0xac, 2, 7, 2, 5, 1, 4, // envelope, kind, prev
         3, 0, 0, 0, 0, 0, 0, 0, 4, 9, 2, // chain of prev, commit, sequence, count
         2, 5, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, b'x', // 5@2, its chain, command
         2, 6, 255, 255, 255, 255, 255, 255, 255, 255, // 6@2, its chain
-        2, 1, 1, 1, 1, b'c', // membership {n1: voter, "c"}
+        2, 0, 1, 1, 1, 1, b'c', // membership {n1: voter, "c"} of epoch 0
     ];
     assert_eq!(encoded(|out| envelope.encode(out)), expected);
 }

@@ -53,11 +53,12 @@ impl Entry {
     }
 }
 
-/// A membership without its encoding: counts, then each set in order, then each context.
+/// A membership without its encoding: epoch and counts, then each set in order, then each context.
 fn of_membership(membership: &Membership) -> u64 {
-    let Membership { voters, outgoing, learners, demoted, contexts } = membership;
+    let Membership { epoch, voters, outgoing, learners, demoted, contexts } = membership;
     let counts = [voters.len(), outgoing.len(), learners.len(), demoted.len(), contexts.len()];
-    let mut hash = of_numbers(&counts.map(|count| count as u64));
+    let [a, b, c, d, e] = counts.map(|count| count as u64);
+    let mut hash = of_numbers(&[*epoch, a, b, c, d, e]);
     for member in voters.iter().chain(outgoing).chain(learners).chain(demoted) {
         hash = xxh3_64_with_seed(&member.0.to_le_bytes(), hash);
     }
@@ -110,7 +111,8 @@ mod tests {
         let (mut learner, mut leaving) = (sole(1, "a"), sole(1, "a"));
         core::mem::swap(&mut learner.voters, &mut learner.learners);
         core::mem::swap(&mut leaving.voters, &mut leaving.outgoing);
-        let memberships = [sole(1, "a"), sole(2, "a"), sole(1, "b"), learner, leaving];
+        let later = Membership { epoch: 2, ..sole(1, "a") };
+        let memberships = [sole(1, "a"), sole(2, "a"), sole(1, "b"), learner, leaving, later];
         let mut payloads = vec![Payload::Noop, command(""), command("a"), command("b")];
         payloads.extend(memberships.into_iter().map(Payload::Membership));
         let mut seen = BTreeSet::new();

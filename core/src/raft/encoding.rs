@@ -133,7 +133,7 @@ impl Entry {
 }
 
 impl Membership {
-    /// Appends the encoding: each member once, in order of id, with what it is and its context.
+    /// Appends the encoding: the epoch, then each member once, in order of id, with what it is and its context.
     /// A member without a context gets an empty one.
     pub fn encode(&self, out: &mut BytesMut) {
         let mut members: alloc::vec::Vec<NodeId> = self.contexts.keys().copied().collect();
@@ -142,6 +142,7 @@ impl Membership {
         }
         members.sort_unstable();
         members.dedup();
+        put_u64(out, self.epoch);
         put_u64(out, members.len() as u64);
         for id in members {
             let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -161,6 +162,7 @@ impl Membership {
     /// # Errors
     /// `Malformed` for anything `encode` does not produce from a consistent membership.
     pub fn decode(bytes: &mut Bytes) -> Result<Membership, Malformed> {
+        let epoch = get_u64(bytes, "epoch")?;
         let mut previous = None;
         let members = get_list(bytes, "members", |input| {
             let id = NodeId(get_u64(input, "member")?);
@@ -170,7 +172,7 @@ impl Membership {
             previous = Some(id);
             Ok((id, get_u8(input, "member kind")?, get_bytes(input, "context")?))
         })?;
-        let mut membership = Membership::default();
+        let mut membership = Membership { epoch, ..Membership::default() };
         for (id, kind, context) in members {
             if kind & member::DEMOTED != 0 {
                 if kind & member::VOTER != 0 {

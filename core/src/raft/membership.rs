@@ -104,7 +104,7 @@ impl Membership {
     }
 
     fn forget_strangers(&mut self) {
-        let Membership { voters, outgoing, learners, demoted, contexts } = self;
+        let Membership { epoch: _, voters, outgoing, learners, demoted, contexts } = self;
         demoted.retain(|id| outgoing.contains(id) || learners.contains(id));
         contexts
             .retain(|id, _| voters.contains(id) || outgoing.contains(id) || learners.contains(id));

@@ -16,6 +16,8 @@ pub struct Envelope {
     pub from: NodeId,
     /// Addressee: an incarnation, so that nothing reaches a successor by mistake.
     pub to: NodeId,
+    /// The epoch the sender belongs to; 0 when it is blank.
+    pub epoch: u64,
     /// The sender's term (of a pre-vote: the term it would campaign in).
     pub term: Term,
     /// What is said.

@@ -15,6 +15,7 @@ mod disk;
 mod dispatch;
 mod election;
 mod encoding;
+mod epoch;
 pub mod event;
 mod fork;
 mod heartbeat;
@@ -33,6 +34,7 @@ mod quorum;
 #[allow(clippy::module_inception)] // the type that gives the module its name
 mod raft;
 mod read;
+pub mod recovery;
 pub mod refused;
 mod replicate;
 mod restore;

@@ -26,7 +26,7 @@ use super::{
 impl Raft {
     /// An envelope of the current term.
     pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
-        Envelope { from: self.id, to, term: self.vote.term, message }
+        Envelope { from: self.id, to, epoch: self.epoch(), term: self.vote.term, message }
     }
 
     /// Leaves with the next poll.

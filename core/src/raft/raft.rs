@@ -237,7 +237,7 @@ impl Restored {
     #[must_use]
     pub fn bootstrap(id: NodeId, context: Bytes) -> Restored {
         let mut restored = Restored::default();
-        restored.base.membership = Membership::sole(id, context);
+        restored.base.membership = Membership { epoch: 1, ..Membership::sole(id, context) };
         restored
     }
 }

@@ -123,6 +123,8 @@ pub enum Ignored {
     Corrupt,
     /// A chunk of another stream than the one staged.
     OtherStream,
+    /// Of a life of the cluster before or after an offline recovery.
+    OtherEpoch,
 }
 
 /// Proof that the protocol was violated somewhere: stop, and keep this.

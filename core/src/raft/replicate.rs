@@ -41,10 +41,12 @@ impl Raft {
 
     /// Appends, snapshots and commit notices for every peer.
     fn replicate(&mut self) {
+        let (epoch, floor) = (self.epoch(), self.log.base().index.max(self.log.epoch_begins()));
         let Role::Leader(leader) = &mut self.role else { return };
         let (sequence, beat) = (leader.reads.sequence(), leader.beat());
         for (&id, peer) in &mut leader.peers {
             let mut share = Share {
+                floor,
                 log: &self.log,
                 config: &self.config,
                 now: self.now,
@@ -60,7 +62,13 @@ impl Raft {
             let messages = share.messages;
             for message in messages {
                 let term = self.vote.term;
-                self.outbox.push(super::message::Envelope { from: self.id, to: id, term, message });
+                self.outbox.push(super::message::Envelope {
+                    from: self.id,
+                    to: id,
+                    epoch,
+                    term,
+                    message,
+                });
             }
         }
     }
@@ -160,7 +168,8 @@ fn rejected(peer: &mut Peer, prev: EntryId, hint: EntryId, log: &Log, now: Insta
     }
     let agreed = log.terms().latest_up_to(hint).map(|id| id.index);
     let next = agreed.unwrap_or(Index::ZERO).max(peer.matched).next();
-    if next > log.base().index && (agreed.is_some() || peer.matched >= log.base().index) {
+    let known = agreed.is_some() || peer.matched >= log.base().index;
+    if next > log.base().index.max(log.epoch_begins()) && known {
         peer.probe(next);
     } else {
         peer.snapshot(Phase::Due, now);

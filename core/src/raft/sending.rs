@@ -37,6 +37,9 @@ impl Raft {
         }
         let exact = self.log.meta_at(read_at.index, meta.chain);
         let exact = exact.filter(|exact| exact.last == read_at && read_at.index > Index::ZERO);
+        // Nobody is sent a configuration of an earlier epoch.
+        let epoch = self.epoch();
+        let exact = exact.filter(|exact| exact.membership.epoch == epoch);
         let commit = self.commit;
         let Role::Leader(leader) = &mut self.role else { return };
         let sequence = leader.reads.sequence();

@@ -18,6 +18,8 @@ use alloc::vec::Vec;
 
 /// One peer's share of a poll.
 pub(super) struct Share<'a> {
+    /// What lies up to here is sent as a snapshot only.
+    pub(super) floor: Index,
     pub(super) log: &'a Log,
     pub(super) config: &'a Config,
     pub(super) now: Instant,
@@ -33,7 +35,7 @@ pub(super) struct Share<'a> {
 impl Share<'_> {
     pub(super) fn replicate(&mut self, peer: &mut Peer) {
         if let State::Probe { next, .. } | State::Replicate { next, .. } = peer.state
-            && next <= self.log.base().index
+            && next <= self.floor
         {
             // Before anything is sent, its word: it may hold a part of a snapshot already.
             let silent = self.now.since(peer.heard) >= self.config.election_timeout;

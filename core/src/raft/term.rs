@@ -19,6 +19,9 @@ impl Raft {
         if envelope.from == self.id || envelope.term.0 >= NUMBER_LIMIT {
             return self.ignore(Ignored::Nonsense);
         }
+        if let Some(why) = self.out_of_epoch(&envelope) {
+            return self.ignore(why);
+        }
         if envelope.term > self.vote.term {
             if !self.accept_higher_term(&envelope) {
                 return;

@@ -73,6 +73,9 @@ pub struct Vote {
 /// that there is one source of truth for membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
+    /// Which life of the cluster this is of: 1 at birth, one more after each recovery from a lost
+    /// quorum. 0 is the configuration of a node that belongs to none.
+    pub epoch: u64,
     /// Members whose votes and acknowledgements count (the incoming half of a joint change).
     pub voters: BTreeSet<NodeId>,
     /// The old half of a joint change; empty otherwise.

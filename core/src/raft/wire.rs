@@ -36,6 +36,7 @@ impl Envelope {
         out.put_u8(VERSION);
         put_u64(out, self.from.0);
         put_u64(out, self.to.0);
+        put_u64(out, self.epoch);
         put_u64(out, self.term.0);
         put_message(out, &self.message);
     }
@@ -51,10 +52,11 @@ impl Envelope {
         }
         let from = NodeId(get_u64(input, "from")?);
         let to = NodeId(get_u64(input, "to")?);
+        let epoch = get_u64(input, "epoch")?;
         let term = Term(get_u64(input, "term")?);
         let message = get_message(input)?;
         if input.is_empty() {
-            Ok(Envelope { from, to, term, message })
+            Ok(Envelope { from, to, epoch, term, message })
         } else {
             Err(Malformed("end of envelope"))
         }

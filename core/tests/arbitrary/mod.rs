@@ -43,6 +43,7 @@ pub fn bytes(g: &mut Gen) -> Bytes {
 }
 
 pub fn membership(g: &mut Gen, number: fn(&mut Gen) -> u64) -> Membership {
+    // Of epoch 0, as what the tests' nodes belong to.
     let mut membership = Membership::default();
     for _ in 0..usize::arbitrary(g) % 6 {
         let id = NodeId(number(g));

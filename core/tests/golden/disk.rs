@@ -1,6 +1,6 @@
 //! What one node of a script has on its disk, and its state machine: a list of commands.
 
-use crate::notation::{Words, entries, entry_id, node_id, number};
+use crate::notation::{Words, entries, entry, entry_id, node_id, number};
 use kvorum_core::raft::*;
 use std::collections::BTreeMap;
 
@@ -28,6 +28,10 @@ impl Disk {
                 "term" => self.vote.term = Term(number(value)),
                 "vote" => self.vote.voted_for = Some(node_id(value)),
                 "before" => {}
+                "epoch" => {
+                    self.base.membership.epoch = number(value);
+                    self.applied.membership.epoch = number(value);
+                }
                 "base" => {
                     let before = entries(Chain::START, words.option("before").unwrap_or(""));
                     chains.extend(before.iter().map(|entry| (entry.id, entry.chain)));
@@ -36,6 +40,7 @@ impl Disk {
                     self.applied = self.base.clone();
                 }
                 "log" => self.log = entries(self.base.chain, value),
+                "swap" => self.swap(value),
                 "state" => self.state = value.split(',').map(str::to_string).collect(),
                 "claims" => self.claims = Some(Index(number(value))),
                 "applied" => {}
@@ -46,6 +51,14 @@ impl Disk {
         for entry in self.log.clone().iter().take_while(|entry| entry.index() <= applied) {
             self.apply(entry);
         }
+    }
+
+    /// `swap=3@1=x`: the entry there is another one, made after the same log.
+    fn swap(&mut self, text: &str) {
+        let index = entry_id(text.split('=').next().expect("an entry")).index;
+        let at = self.log.iter().position(|held| held.index() == index).expect("it is held");
+        let parent = at.checked_sub(1).map_or(self.base.chain, |before| self.log[before].chain);
+        self.log[at] = entry(parent, text);
     }
 
     /// Recovery's order: vote, truncation, entries, base.

@@ -15,7 +15,13 @@ impl World {
     pub fn inject(&mut self, words: &Words) {
         let (from, to) = link(words.words[1]);
         let term = Term(words.number("term").expect("a term"));
-        let envelope = Envelope { from, to, term, message: message(words, &self.chains) };
+        let envelope = Envelope {
+            from,
+            to,
+            epoch: words.number("epoch").unwrap_or(0),
+            term,
+            message: message(words, &self.chains),
+        };
         let at = words.option("at").map_or(to, node_id);
         self.handle(at, Event::Received(envelope));
         self.drain();

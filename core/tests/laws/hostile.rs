@@ -17,6 +17,9 @@ pub const MAX_DATA: u64 = 100;
 /// Entries of an append, at most.
 pub const MAX_ENTRIES: u64 = 4;
 
+/// The epoch of every cluster here.
+const EPOCH: u64 = 1;
+
 /// The chain of a peer that speaks of a history which nobody shares.
 const OTHER_HISTORY: Chain = Chain(u64::MAX);
 
@@ -57,7 +60,9 @@ fn envelope(rng: &mut Rng, ids: &[u64]) -> Envelope {
     let term = if rng.chance(10) { Term(u64::MAX) } else { term(rng) };
     let from = who(rng, ids);
     let message = message(rng, ids);
-    Envelope { from, to, term, message }
+    // Of another life of the cluster now and then: it is not heard.
+    let epoch = if rng.chance(30) { rng.between(0, 3) } else { EPOCH };
+    Envelope { from, to, epoch, term, message }
 }
 
 /// A member often, sometimes a stranger.
@@ -93,7 +98,8 @@ fn data(rng: &mut Rng) -> Bytes {
 }
 
 fn membership(rng: &mut Rng, ids: &[u64]) -> Membership {
-    let mut membership = Membership::default();
+    let epoch = if rng.chance(30) { rng.between(0, 3) } else { EPOCH };
+    let mut membership = Membership { epoch, ..Membership::default() };
     for _ in 0..rng.between(0, 8) {
         let id = who(rng, ids);
         match rng.between(0, 4) {

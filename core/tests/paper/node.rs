@@ -202,7 +202,7 @@ impl Node {
 
     pub fn hear(&mut self, from: u64, term: u64, message: Message) -> Done {
         let (from, to, term) = (NodeId(from), NodeId(ME), Term(term));
-        self.raft.handle(self.now, Event::Received(Envelope { from, to, term, message }));
+        self.raft.handle(self.now, Event::Received(Envelope { from, to, epoch: 0, term, message }));
         self.settle()
     }
 

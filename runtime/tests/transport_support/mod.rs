@@ -338,7 +338,7 @@ pub fn member(id: u64, address: &str) -> Member {
 /// A small message that is told apart by `sequence`.
 pub fn heartbeat(from: u64, to: u64, sequence: u64) -> Envelope {
     let message = Message::Heartbeat { commit: Index(7), sequence, compare: None, proven: None };
-    Envelope { from: NodeId(from), to: NodeId(to), term: Term(3), message }
+    Envelope { from: NodeId(from), to: NodeId(to), epoch: 1, term: Term(3), message }
 }
 
 /// A message of one entry of `bytes` bytes.
@@ -352,7 +352,7 @@ pub fn append(from: u64, to: u64, sequence: u64, bytes: usize) -> Envelope {
         commit: Index(7),
         sequence,
     };
-    Envelope { from: NodeId(from), to: NodeId(to), term: Term(3), message }
+    Envelope { from: NodeId(from), to: NodeId(to), epoch: 1, term: Term(3), message }
 }
 
 /// What `heartbeat` and `append` put in.

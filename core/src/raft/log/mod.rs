@@ -246,6 +246,19 @@ impl Log {
         }
     }
 
+    /// The entry that began the epoch in force, if the log still holds it and one came before.
+    pub fn epoch_begins(&self) -> Index {
+        let mut epoch = self.born.1.epoch;
+        let mut begins = Index::ZERO;
+        for (index, membership) in &self.memberships {
+            if epoch != 0 && membership.epoch != epoch {
+                begins = *index;
+            }
+            epoch = membership.epoch;
+        }
+        begins
+    }
+
     /// What a snapshot at an entry of the log, of such a chain, stands for.
     pub fn meta_at(&self, index: Index, chain: Chain) -> Option<SnapshotMeta> {
         let last = self.id_at(index)?;
