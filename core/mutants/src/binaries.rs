@@ -14,16 +14,31 @@ use std::{
 /// Test binaries by the name of their target; the unit tests' is `lib`.
 pub type Binaries = BTreeMap<String, PathBuf>;
 
-/// Targets that planted bugs do not concern: they compile programs that must not compile.
-const LEFT_OUT: [&str; 2] = ["contract", "gate"];
+/// What finds bugs of the core, beside the unit tests. Left out is what compiles programs, counts
+/// allocations or only codes and decodes; and the model, which takes minutes for each.
+const JUDGES: [&str; 7] = ["elections", "golden", "kv_machine", "lab", "laws", "nonsense", "paper"];
 
 /// How much to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// Everything that can find a bug.
-    All,
     /// Unit tests, scripts and the lab.
     Few,
+    /// Everything that finds bugs but the model.
+    All,
+    /// The model as well.
+    Model,
+}
+
+impl Extent {
+    /// Whether it builds a target.
+    #[must_use]
+    pub fn has(self, target: &str) -> bool {
+        match self {
+            Extent::Few => ["golden", "lab"].contains(&target),
+            Extent::All => JUDGES.contains(&target),
+            Extent::Model => JUDGES.contains(&target) || target == "model",
+        }
+    }
 }
 
 /// Builds the copy's tests.
@@ -42,8 +57,7 @@ pub fn build(root: &Path, copy: &Copy, extent: Extent) -> Result<Binaries, Strin
     command.args(["test", "--offline", "--no-run", "--profile", "mutants", "-p", "kvorum-core"]);
     command.arg("--lib");
     for target in targets(copy)? {
-        let few = ["golden", "lab"].contains(&target.as_str());
-        if !LEFT_OUT.contains(&target.as_str()) && (few || extent == Extent::All) {
+        if extent.has(&target) {
             command.args(["--test", &target]);
         }
     }

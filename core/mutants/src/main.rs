@@ -30,22 +30,33 @@ kvorum-mutants [--list] [--check] [--only <part of an id>]... [--jobs <n>] [--ke
   --only   only the ids that contain this; the table is written all the same
   --jobs   so many at a time (2)
   --seeds  at most so many seeds of the lab each; what is not found by then stays open
+  --few    only scripts, unit tests and the lab
+  --model  the model as well, which takes minutes for whatever nothing else finds
   --keep   take earlier verdicts although sources or tests have changed
   --again  judge anew whatever was judged before";
 
-#[derive(Default)]
 struct Options {
     list: bool,
     check: bool,
     only: Vec<String>,
     jobs: usize,
     seeds: Option<u64>,
+    extent: Extent,
     keep: bool,
     again: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { jobs: 2, ..Options::default() };
+    let mut options = Options {
+        list: false,
+        check: false,
+        only: Vec::new(),
+        jobs: 2,
+        seeds: None,
+        extent: Extent::All,
+        keep: false,
+        again: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -57,6 +68,8 @@ fn options() -> Result<Options, String> {
             "--seeds" => {
                 options.seeds = Some(value()?.parse().map_err(|_| "--seeds needs a number")?);
             }
+            "--few" => options.extent = Extent::Few,
+            "--model" => options.extent = Extent::Model,
             "--keep" => options.keep = true,
             "--again" => options.again = true,
             _ => return Err(USAGE.to_owned()),
@@ -127,7 +140,7 @@ fn work() -> Result<Vec<String>, String> {
         }
         let scratch = judge::scratch(&copy::workshop(&root));
         fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-        let bench = Bench { binaries: binaries::build(&root, &copy, Extent::All)?, scratch };
+        let bench = Bench { binaries: binaries::build(&root, &copy, options.extent)?, scratch };
         println!("layer {number}: built in {} s", began.elapsed().as_secs());
         if adapters {
             let found = bench.adapters()?;
@@ -139,7 +152,8 @@ fn work() -> Result<Vec<String>, String> {
         }
         if !todo.is_empty() {
             let began = Instant::now();
-            let seeds = if todo.len() > 10 { BASELINE_SEEDS } else { 20 };
+            let seeds =
+                if todo.len() > 10 && options.seeds.is_none() { BASELINE_SEEDS } else { 20 };
             bench.baseline(seeds).map_err(|what| format!("without any bug: {what}"))?;
             println!("layer {number}: without a bug all pass, {} s", began.elapsed().as_secs());
         }

@@ -45,13 +45,15 @@ pub fn failed_test(said: &str) -> Option<String> {
     })
 }
 
-/// After how many schedules a law was broken, where the test says so: `after 37 schedules`.
+/// The law that was broken, the rule in it, and the schedule: `loss, schedule 3: rule: what`.
 #[must_use]
-pub fn schedules(said: &str) -> Option<String> {
-    let (_, rest) = said.split_once("after ")?;
-    let (number, rest) = rest.split_once(' ')?;
-    number.parse::<u64>().ok()?;
-    rest.starts_with("schedule").then(|| format!("{number} schedules"))
+pub fn schedule(said: &str) -> Option<(String, String, u64)> {
+    said.lines().find_map(|line| {
+        let (law, rest) = line.trim().split_once(", schedule ")?;
+        let (schedule, rest) = rest.split_once(": ")?;
+        let (rule, _) = rest.split_once(": ")?;
+        Some((law.to_owned(), rule.to_owned(), schedule.parse().ok()?))
+    })
 }
 
 /// Seeds by bug of the lab's adapters: `Name without [..]: seed 3: rule`, in order.
@@ -83,6 +85,9 @@ mod tests {
             Some("a::c".to_owned())
         );
         assert_eq!(failed_test("test a::b ... "), Some("a::b".to_owned()));
+        let law = "loss, schedule 3: one vote per term: n1 votes twice";
+        let found = ("loss".to_owned(), "one vote per term".to_owned(), 3);
+        assert_eq!(schedule(law), Some(found));
         let line = "VoteLost without [\"x\"]: seed 4: one vote per term";
         let found = ("VoteLost".to_owned(), 4, "one vote per term".to_owned());
         assert_eq!(adapters(line), [found]);

@@ -5,7 +5,7 @@
 //! pass because nothing happened: what a law must have met is listed with it.
 //!
 //! `KVORUM_LAWS_TIMES=100` multiplies the count, `KVORUM_LAWS_FROM=n` begins elsewhere,
-//! `KVORUM_LAWS_SEED=n` runs one schedule.
+//! `KVORUM_LAWS_SEED=n` runs one schedule, `KVORUM_LAWS_SCHEDULES=n` another count than usual.
 
 use crate::cluster::{Cover, Run, Verdict, broken};
 use crate::planted::Planted;
@@ -152,7 +152,8 @@ impl Law {
     /// The law holds for all schedules, and they were worth it.
     pub fn holds(&'static self) {
         let one = number("KVORUM_LAWS_SEED");
-        let count = one.map_or(SCHEDULES * number("KVORUM_LAWS_TIMES").unwrap_or(1), |_| 1);
+        let usual = number("KVORUM_LAWS_SCHEDULES").unwrap_or(SCHEDULES);
+        let count = one.map_or(usual * number("KVORUM_LAWS_TIMES").unwrap_or(1), |_| 1);
         let first = one.or(number("KVORUM_LAWS_FROM")).unwrap_or(0);
         let (cover, report) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
         let (trial_cover, trial_report) = (Rc::clone(&cover), Rc::clone(&report));
