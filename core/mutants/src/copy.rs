@@ -5,6 +5,7 @@
 //! outside `target/mutants`.
 
 use crate::{
+    binaries::Extent,
     source,
     weave::{Layer, SWITCH},
 };
@@ -35,7 +36,7 @@ pub struct Copy {
 ///
 /// # Errors
 /// What cannot be read or written.
-pub fn make(root: &Path, number: usize, layer: &Layer) -> Result<Copy, String> {
+pub fn make(root: &Path, number: usize, layer: &Layer, extent: Extent) -> Result<Copy, String> {
     let to = workshop(root).join(format!("layer{number}"));
     let core = root.join("core");
     let (mutants, target) = (core.join("mutants"), core.join("target"));
@@ -63,6 +64,12 @@ pub fn make(root: &Path, number: usize, layer: &Layer) -> Result<Copy, String> {
                 put(name, with_switch(woven).as_bytes())?;
             }
             (_, Some(woven)) => put(name, woven.as_bytes())?,
+            // Cargo builds what tests need whether it builds those tests or not.
+            (_, None) if name == Path::new("core/Cargo.toml") && extent != Extent::Model => {
+                let manifest = String::from_utf8(read(&path)?).map_err(|e| e.to_string())?;
+                let kept = manifest.lines().filter(|line| !line.starts_with("stateright"));
+                put(name, kept.collect::<Vec<_>>().join("\n").as_bytes())?;
+            }
             (_, None) => put(name, &read(&path)?)?,
         }
     }

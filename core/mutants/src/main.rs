@@ -117,7 +117,7 @@ fn work() -> Result<Vec<String>, String> {
     let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
     for (number, layer) in layers.iter().enumerate() {
         let began = Instant::now();
-        let copy = copy::make(&root, number, layer)?;
+        let copy = copy::make(&root, number, layer, options.extent)?;
         let basis =
             |at: usize| Basis { copy: copy.fingerprint, mutant: results::text_of(&mutants[at]) };
         let mut todo = Vec::new();

@@ -52,7 +52,7 @@ fn a_handful_of_planted_bugs_is_found_and_nothing_without_them() {
     let root = root();
     let mutants = mutant::all(&root).unwrap();
     let layers = weave::layers(&source::read(&root).unwrap(), &mutants).unwrap();
-    let copy = copy::make(&root, 0, &layers[0]).unwrap();
+    let copy = copy::make(&root, 0, &layers[0], Extent::Few).unwrap();
     let scratch = judge::scratch(&copy::workshop(&root));
     fs::create_dir_all(&scratch).unwrap();
     let binaries = binaries::build(&root, &copy, Extent::Few).unwrap();
