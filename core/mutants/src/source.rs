@@ -113,7 +113,18 @@ fn occurrences(text: &str, find: &str) -> Vec<Range<usize>> {
         let (last, c) = window[window.len() - 1];
         window[0].0..last + c.len_utf8()
     };
-    text.windows(find.len()).filter(|window| same(window)).map(range).collect()
+    // `end` is not found in `held.end`.
+    let whole = |at: usize| {
+        let before = at.checked_sub(1).map(|before| text[before]);
+        let begins_a_word = find[0].1.is_alphanumeric();
+        before.is_none_or(|(place, c)| {
+            let joined = place + c.len_utf8() == text[at].0;
+            !(begins_a_word && joined && (c.is_alphanumeric() || ['.', '_'].contains(&c)))
+        })
+    };
+    let windows = text.windows(find.len()).enumerate();
+    let found = windows.filter(|(at, window)| same(window) && whole(*at));
+    found.map(|(_, window)| range(window)).collect()
 }
 
 #[cfg(test)]
