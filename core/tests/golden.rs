@@ -26,6 +26,8 @@ mod network;
 mod notation;
 #[path = "golden/printing.rs"]
 mod printing;
+#[path = "golden/recovering.rs"]
+mod recovering;
 #[path = "golden/world.rs"]
 mod world;
 

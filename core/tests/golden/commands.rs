@@ -39,6 +39,7 @@ pub const COMMANDS: &[&str] = &[
     "propose",
     "quiet",
     "read",
+    "recover",
     "refusals",
     "release",
     "rollback",
@@ -89,6 +90,7 @@ impl World {
                 self.backups.insert(words.words[2].to_string(), disk);
             }
             "rollback" => self.node(words.node(1)).disk = self.backups[words.words[2]].clone(),
+            "recover" => self.recover(&words),
             "start" => words.nodes(1).into_iter().for_each(|id| self.start(id)),
             "crash" => {
                 let written = words.number("written").unwrap_or(0) as usize;
