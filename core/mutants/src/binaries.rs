@@ -16,7 +16,8 @@ pub type Binaries = BTreeMap<String, PathBuf>;
 
 /// What finds bugs of the core, beside the unit tests. Left out is what compiles programs, counts
 /// allocations or only codes and decodes; and the model, which takes minutes for each.
-const JUDGES: [&str; 7] = ["elections", "golden", "kv_machine", "lab", "laws", "nonsense", "paper"];
+const JUDGES: [&str; 8] =
+    ["elections", "golden", "kv_machine", "lab", "laws", "nonsense", "paper", "recovery"];
 
 /// How much to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
