@@ -8,7 +8,9 @@ use crate::machine::payload_digest;
 use crate::plan::Plan;
 use crate::rng::mix;
 use bytes::Bytes;
-use kvorum_core::raft::{AppendOutcome, Entry, Envelope, Index, Message, Payload, Vote};
+use kvorum_core::raft::{
+    AppendOutcome, Entry, Envelope, Event, Index, Message, Payload, Vote, Write,
+};
 
 /// A bug in an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,10 @@ pub enum Planted {
     CorruptEntry,
     /// The network turns refused votes into granted ones.
     ForgedVote,
+    /// Whoever asks for a vote is treated as if the leader had handed over.
+    ProtectionOff,
+    /// Of a joint configuration, the half that leaves is not written down.
+    OutgoingForgotten,
     /// The network makes followers believe that everything is committed.
     ForgedCommit,
     /// The network makes leaders believe that everything is acknowledged.
@@ -86,7 +92,36 @@ impl Planted {
                 plan.crash = 3 * election;
                 plan.partition = 3 * election;
             }
-            Planted::ForgedVote => plan.partition = 3 * election,
+            Planted::ForgedVote | Planted::ProtectionOff => plan.partition = 3 * election,
+            Planted::OutgoingForgotten => {
+                plan.churn = 2 * election;
+                plan.spares = plan.spares.max(2);
+            }
+            _ => {}
+        }
+    }
+
+    /// What becomes of an event between the checkers and the node.
+    pub fn on_the_way_in(self, event: &mut Event) {
+        if self == Planted::ProtectionOff
+            && let Event::Received(envelope) = event
+            && let Message::RequestVote { transfer, .. } = &mut envelope.message
+        {
+            *transfer = true;
+        }
+    }
+
+    /// What becomes of a write between the node and its disk.
+    pub fn on_the_way_out(self, write: &mut Write) {
+        match self {
+            Planted::VoteNotWritten => write.vote = None,
+            Planted::OutgoingForgotten => {
+                for entry in &mut write.append {
+                    if let Payload::Membership(membership) = &mut entry.payload {
+                        membership.outgoing.clear();
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -128,7 +128,7 @@ fn hunt(
 }
 
 /// Every planted bug, checkers that must look away, and the checkers that may catch it then.
-const BUGS: [(Planted, &[&str], &[&str]); 32] = [
+const BUGS: [(Planted, &[&str], &[&str]); 34] = [
     (Planted::SentBeforeDurable, &[], &["gate"]),
     (Planted::SentBeforeDurable, &["gate"], &["committed is durable"]),
     (
@@ -212,6 +212,8 @@ const BUGS: [(Planted, &[&str], &[&str]); 32] = [
         &["committed is durable"],
         &["leader completeness", "committed is immutable", "panic", "evidence", "liveness"],
     ),
+    (Planted::ProtectionOff, &[], &["a leader that is heard is protected"]),
+    (Planted::OutgoingForgotten, &["membership"], &["joint consensus"]),
     (Planted::HandlesBetween, &[], &["quiet"]),
     (Planted::Chatter, &[], &["bounds"]),
 ];

@@ -75,7 +75,9 @@ impl Lab {
         };
         let deadline = self.raft(slot).deadline();
         match input {
-            Input::Event(event) => {
+            Input::Event(mut event) => {
+                look!(self, slot, Seen::Given { event: &event, now })?;
+                self.plan.planted.iter().for_each(|planted| planted.on_the_way_in(&mut event));
                 round.was_due |= event == Event::Deadline && deadline <= now;
                 self.raft(slot).handle(now, event);
             }
@@ -131,9 +133,7 @@ impl Lab {
         let node = &mut self.nodes[slot];
         node.glance = glance;
         if let Some(write) = &mut output.write {
-            if self.plan.plants(Planted::VoteNotWritten) {
-                write.vote = None;
-            }
+            self.plan.planted.iter().for_each(|planted| planted.on_the_way_out(write));
             let name = &node.name;
             self.trace.note(self.now, || format!("{name} ⇒ disk{}", trace::write(write)));
             let write = node.copy(write);

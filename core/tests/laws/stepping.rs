@@ -32,6 +32,9 @@ impl Cluster<'_> {
     }
 
     fn feed(&mut self, slot: usize, now: Instant, input: &Input) -> Verdict {
+        if let Input::Event(event) = input {
+            look!(self, slot, Seen::Given { event, now })?;
+        }
         let rule = self.watch.rule();
         let node = &mut self.nodes[slot];
         let before = node.glance;

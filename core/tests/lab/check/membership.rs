@@ -7,7 +7,7 @@
 use super::{Check, Polled, Seen, View, facts::Facts};
 use kvorum_core::raft::{Entry, Index, Membership, Payload};
 
-/// See the module.
+/// The configuration in force is the latest in the log.
 pub struct MembershipRules;
 
 impl Check for MembershipRules {
@@ -15,7 +15,7 @@ impl Check for MembershipRules {
         "membership"
     }
 
-    fn see(&mut self, view: &View, facts: &Facts, seen: &Seen) -> Result<(), String> {
+    fn see(&mut self, view: &View, _facts: &Facts, seen: &Seen) -> Result<(), String> {
         let Seen::Polled(polled) = seen else { return Ok(()) };
         let log = &view.node.disk.shadow;
         let (index, membership) = log.membership();
@@ -27,6 +27,20 @@ impl Check for MembershipRules {
                 view.members(membership)
             ));
         }
+        Ok(())
+    }
+}
+
+/// One configuration after another: what a leader appends.
+pub struct JointSteps;
+
+impl Check for JointSteps {
+    fn rule(&self) -> &'static str {
+        "joint consensus"
+    }
+
+    fn see(&mut self, view: &View, facts: &Facts, seen: &Seen) -> Result<(), String> {
+        let Seen::Polled(polled) = seen else { return Ok(()) };
         let Some(write) = polled.write else { return Ok(()) };
         for entry in &write.append {
             if let Payload::Membership(next) = &entry.payload {

@@ -17,6 +17,7 @@ pub mod monotone;
 pub mod quiet;
 pub mod reads;
 pub mod safety;
+pub mod stickiness;
 pub mod votes;
 
 use crate::disk::Image;
@@ -25,8 +26,8 @@ use crate::plan::Plan;
 use crate::trace;
 use facts::Facts;
 use kvorum_core::raft::{
-    Entry, EntryId, Envelope, Index, Instant, Membership, NodeId, Output, Raft, ReadId, ReadReady,
-    Restored, RoleName, SnapshotMeta, SnapshotRequest, Term, Vote, Write,
+    Entry, EntryId, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, ReadId,
+    ReadReady, Restored, RoleName, SnapshotMeta, SnapshotRequest, Term, Vote, Write,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,6 +76,8 @@ impl Glance {
 pub enum Seen<'a> {
     /// A new life began.
     Restored { restored: &'a Restored, glance: Glance },
+    /// An event is about to be handled.
+    Given { event: &'a Event, now: Instant },
     /// One event was handled, or one request made.
     Stepped { before: Glance, after: Glance },
     /// The outputs were taken; the write is submitted, nothing else has happened yet.
@@ -183,6 +186,8 @@ impl Checks {
             Box::new(safety::StateMachineSafety::default()),
             Box::new(monotone::Monotone::default()),
             Box::new(membership::MembershipRules),
+            Box::new(membership::JointSteps),
+            Box::new(stickiness::Stickiness::default()),
             Box::new(gate::Gate),
             Box::new(reads::LinearizableReads::default()),
             Box::new(bounds::Bounds::default()),

@@ -52,6 +52,12 @@ impl StateMachineSafety {
         }
         for request in polled.snapshots {
             if let SnapshotRequest::Install { meta, .. } = request {
+                if meta.last.index <= polled.glance.commit {
+                    return Err(format!(
+                        "{name} installs {}, having committed {}",
+                        meta.last, polled.glance.commit
+                    ));
+                }
                 if facts.at(meta.last.index).map(|c| c.id) != Some(meta.last) {
                     return Err(format!("{name} installs {}, which is not committed", meta.last));
                 }
