@@ -9,6 +9,7 @@ use crate::lab::{Happening, Lab, look};
 use crate::machine::Machine;
 use crate::node::{Input, nothing_seen};
 use crate::plan::Heal;
+use crate::planted::{ODD, Planted};
 use kvorum_core::raft::{Event, Membership, NodeId, Payload};
 use std::collections::BTreeSet;
 
@@ -292,6 +293,9 @@ impl Lab {
         self.majority = (0..self.nodes.len()).collect();
         let mut order = self.majority.clone();
         self.nemesis.shuffle(&mut order);
+        if self.plan.plants(Planted::OneOddMachine) {
+            order.sort_by_key(|slot| *slot != ODD);
+        }
         self.leave_out(&order);
         self.after(self.plan.election() / 2, Happening::Judge);
         Ok(())

@@ -5,12 +5,15 @@
 
 use crate::lab::Lab;
 use crate::machine::payload_digest;
-use crate::plan::Plan;
+use crate::plan::{Heal, Plan};
 use crate::rng::mix;
 use bytes::Bytes;
 use kvorum_core::raft::{
-    AppendOutcome, Entry, Envelope, Event, Index, Message, Payload, Vote, Write,
+    AppendOutcome, Entry, Envelope, Event, Evidence, Index, Message, Payload, Vote, Write,
 };
+
+/// Where the odd machine is.
+pub const ODD: usize = 0;
 
 /// A bug in an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum Planted {
     SkippedEntry,
     /// The state machine applies an entry twice here and there.
     TwiceApplied,
+    /// One state machine, always the same, applies an entry twice here and there.
+    OneOddMachine,
     /// A snapshot lacks something.
     SnapshotWithoutRows,
     /// A checkpoint is reported and never made.
@@ -93,6 +98,14 @@ impl Planted {
                 plan.partition = 3 * election;
             }
             Planted::ForgedVote | Planted::ProtectionOff => plan.partition = 3 * election,
+            Planted::OneOddMachine => {
+                // A wrong state that travels is everybody's: no snapshots, no changes of who counts.
+                plan.voters = plan.voters.max(3);
+                (plan.spares, plan.grow) = (0, false);
+                (plan.churn, plan.wipe) = (0, 0);
+                plan.config.compact_after_bytes = 1 << 40;
+                plan.heal = Heal::MinorityCut;
+            }
             Planted::OutgoingForgotten => {
                 plan.churn = 2 * election;
                 plan.spares = plan.spares.max(2);
@@ -126,6 +139,12 @@ impl Planted {
         }
     }
 
+    /// Whether the core is right to halt the node in `slot` with `evidence`.
+    pub fn expects(self, slot: usize, evidence: &Evidence) -> bool {
+        let diverged = matches!(evidence, Evidence::StateDiverged { .. });
+        self == Planted::OneOddMachine && slot == ODD && diverged
+    }
+
     /// How often an entry is applied.
     pub fn applications(self, slot: usize, entry: &Entry) -> usize {
         // Not the same entry everywhere: machines that are wrong together agree.
@@ -133,6 +152,7 @@ impl Planted {
         match self {
             Planted::SkippedEntry if odd_one => 0,
             Planted::TwiceApplied if odd_one => 2,
+            Planted::OneOddMachine if odd_one && slot == ODD => 2,
             _ => 1,
         }
     }

@@ -239,6 +239,23 @@ fn every_planted_bug_is_caught_by_the_checker_that_should() {
 }
 
 #[test]
+fn the_node_whose_state_diverges_halts_and_nobody_else() {
+    const SEEDS: u64 = 60;
+    const BLIND: [&str; 2] = ["state-machine safety", "linearizable reads"];
+    let mut halted = 0;
+    for seed in 0..SEEDS {
+        let mut plan = Plan::draw(seed).with(Planted::OneOddMachine);
+        plan.without = &BLIND;
+        let outcome = run(&plan, false);
+        let broken = outcome.failure.map(|failure| failure.violation);
+        assert_eq!(broken, None, "seed {seed}");
+        halted += u64::from(outcome.cover.contains_key("diverged node halted"));
+    }
+    println!("the odd node halted in {halted} of {SEEDS} seeds");
+    assert!(halted > SEEDS / 4, "it halted in {halted} of {SEEDS} seeds");
+}
+
+#[test]
 fn a_cluster_without_time_is_not_alive() {
     let caught = hunt(Planted::Timeless, &[], 1);
     assert_eq!(caught.map(|(rule, _)| rule), Some("liveness"));

@@ -180,6 +180,12 @@ impl Lab {
 
     fn carry_out(&mut self, slot: usize, output: Output) -> Result<(), Violation> {
         if let Some(evidence) = output.fatal {
+            if self.plan.planted.is_some_and(|planted| planted.expects(slot, &evidence)) {
+                self.cover("diverged node halted");
+                let pause = 2 * self.plan.election();
+                self.after(pause, Happening::Start { slot });
+                return self.take_down(slot, 0, 0);
+            }
             return Err(broken("evidence", format!("{}: {evidence:?}", self.nodes[slot].name)));
         }
         if let Some(write) = output.write {
