@@ -3,6 +3,7 @@
 //! Rule: the product stays as it is; the lab's own adapters break their word. Each bug must be caught
 //! within a fixed number of seeds, by a checker named beforehand. Must never: be on in a real run.
 
+use crate::disk::Image;
 use crate::lab::Lab;
 use crate::machine::payload_digest;
 use crate::plan::{Heal, Plan};
@@ -125,14 +126,17 @@ impl Planted {
     }
 
     /// What becomes of a write between the node and its disk.
-    pub fn on_the_way_out(self, write: &mut Write) {
+    pub fn on_the_way_out(self, log: &Image, write: &mut Write) {
         match self {
             Planted::VoteNotWritten => write.vote = None,
-            Planted::OutgoingForgotten => {
+            Planted::OutgoingForgotten if write.truncate_from.is_none() => {
+                let mut parent = log.chain();
                 for entry in &mut write.append {
                     if let Payload::Membership(membership) = &mut entry.payload {
                         membership.outgoing.clear();
                     }
+                    *entry = Entry::new(parent, entry.id, entry.payload.clone());
+                    parent = entry.chain;
                 }
             }
             _ => {}

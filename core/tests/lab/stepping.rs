@@ -121,6 +121,15 @@ impl Lab {
 
     fn settle(&mut self, slot: usize, now: Instant, round: &Round) -> Result<(), Violation> {
         let mut output = self.raft(slot).poll(now);
+        if let (Some(planted), Some(evidence)) = (self.plan.planted, &output.fatal)
+            && planted.expects(slot, evidence)
+        {
+            // What it had in mind and not written yet is nobody's any more.
+            self.cover("diverged node halted");
+            let pause = 2 * self.plan.election();
+            self.after(pause, Happening::Start { slot });
+            return self.take_down(slot, 0, 0);
+        }
         let glance = Glance::of(self.raft(slot));
         if self.plan.plants(Planted::HandlesBetween)
             && let Some(Input::Event(event)) = self.nodes[slot].inbox.pop_front()
@@ -133,7 +142,10 @@ impl Lab {
         let node = &mut self.nodes[slot];
         node.glance = glance;
         if let Some(write) = &mut output.write {
-            self.plan.planted.iter().for_each(|planted| planted.on_the_way_out(write));
+            self.plan
+                .planted
+                .iter()
+                .for_each(|planted| planted.on_the_way_out(&node.disk.shadow, write));
             let name = &node.name;
             self.trace.note(self.now, || format!("{name} ⇒ disk{}", trace::write(write)));
             let write = node.copy(write);
@@ -180,12 +192,6 @@ impl Lab {
 
     fn carry_out(&mut self, slot: usize, output: Output) -> Result<(), Violation> {
         if let Some(evidence) = output.fatal {
-            if self.plan.planted.is_some_and(|planted| planted.expects(slot, &evidence)) {
-                self.cover("diverged node halted");
-                let pause = 2 * self.plan.election();
-                self.after(pause, Happening::Start { slot });
-                return self.take_down(slot, 0, 0);
-            }
             return Err(broken("evidence", format!("{}: {evidence:?}", self.nodes[slot].name)));
         }
         if let Some(write) = output.write {
