@@ -190,15 +190,19 @@ impl Case<'_> {
         memory.committed[known..].iter().try_for_each(|entry| self.is_durable(entry))
     }
 
-    /// In the configuration in force before or after the step: a commit can bring the next one.
+    /// On the disks of a quorum of the configuration in force at the entry, or of a later one in
+    /// this log: a commit can bring the next one in the same step.
     fn is_durable(&self, entry: &Entry) -> Result<(), Broken> {
         let holds = |id: NodeId| {
             let mut looks = self.nodes.iter().map(|&node| self.tables.look(node));
             let look = looks.find(|look| look.id == id);
             look.is_some_and(|look| self.tables.logs.get(look.durable).covers(entry.id))
         };
-        let quorum = |membership: &Membership| is_quorum(membership, &holds);
-        if quorum(&self.before.membership) || quorum(&self.after.membership) {
+        let log = self.tables.logs.get(self.after.log);
+        let at = log.memberships().rfind(|(index, _)| *index <= entry.id.index);
+        let at = at.map_or(&log.base.membership, |(_, membership)| membership);
+        let mut later = log.memberships().filter(|(index, _)| *index > entry.id.index);
+        if is_quorum(at, &holds) || later.any(|(_, membership)| is_quorum(membership, &holds)) {
             return Ok(());
         }
         let what = format!("{} commits {entry}, which no quorum holds durably", self.after.id);
