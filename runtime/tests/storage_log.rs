@@ -58,6 +58,7 @@ impl Model {
             tail,
             memberships: self.entries.iter().filter_map(membership).collect(),
             applied: self.base.last.index,
+            commit_hint: Index::ZERO,
             staged: None,
         }
     }
@@ -79,6 +80,7 @@ impl Change {
             truncate_from: self.truncate_from,
             append: &self.append,
             base: self.base.as_ref(),
+            commit: None,
         }
     }
 }

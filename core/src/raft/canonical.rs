@@ -65,6 +65,7 @@ impl Raft {
             vote: _,
             durable_vote: _,
             submitted_vote: _,
+            submitted_commit: _,
             log,
             commit: _,
             role,

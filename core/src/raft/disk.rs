@@ -24,7 +24,14 @@ impl Raft {
         let last = self.log.last().index;
         let (id, truncate_from) = self.log.writes.submit(last, self.vote, self.now);
         self.submitted_vote = self.vote;
+        // Never a reason for a write; what is written is a prefix of the log that holds it.
+        let substantial =
+            vote_changed || truncate_from.is_some() || !append.is_empty() || base.is_some();
+        let commit = self.commit.min(last);
+        let commit = Some(commit).filter(|&commit| substantial && commit > self.submitted_commit);
+        self.submitted_commit = commit.unwrap_or(self.submitted_commit);
         Some(Write {
+            commit,
             vote: vote_changed.then_some(self.vote),
             truncate_from,
             append,

@@ -16,12 +16,13 @@ impl Raft {
 
 impl Write {
     fn copy(&self) -> Write {
-        let Write { vote, truncate_from, append, base, id, life, gated } = self;
+        let Write { vote, truncate_from, append, base, commit, id, life, gated } = self;
         Write {
             vote: *vote,
             truncate_from: *truncate_from,
             append: append.clone(),
             base: base.clone(),
+            commit: *commit,
             id: *id,
             life: *life,
             gated: gated.clone(),

@@ -186,6 +186,9 @@ impl Display for Write {
         if let Some(base) = &self.base {
             write!(f, " base {base}")?;
         }
+        if let Some(commit) = self.commit {
+            write!(f, " commit {commit}")?;
+        }
         for envelope in &self.gated {
             write!(f, "\n  then {envelope}")?;
         }

@@ -41,7 +41,7 @@ pub struct Output {
 /// Must reach the disk as a whole and in order before what waits for it may leave.
 ///
 /// Recovery reads writes in order and applies, within one, `vote`, `truncate_from`, `append`,
-/// `base`. A write without any of them carries messages that wait for the writes before it: there
+/// `base`, `commit`. A write without any of them carries messages that wait for the writes before it: there
 /// is nothing to put on the disk, but it completes in order like any other.
 ///
 /// Not `Clone`: of one write there is one completion. Checkers that copy whole worlds copy a node
@@ -58,6 +58,9 @@ pub struct Write {
     /// The log now begins after `base.last`: entries up to it may go. When the log ends before it
     /// (a snapshot was installed), the log is empty and continues at `base.last.index + 1`.
     pub base: Option<SnapshotMeta>,
+    /// What is committed, so that a restart may apply it at once. Rides along: it is no reason to
+    /// sync, and may be lost.
+    pub commit: Option<Index>,
     pub(super) id: WriteId,
     /// The life of the node that it belongs to.
     pub(super) life: u64,

@@ -36,6 +36,8 @@ pub struct Raft {
     pub(super) submitted_vote: Vote,
     pub(super) log: Log,
     pub(super) commit: Index,
+    /// The commit index of the last write that said one.
+    pub(super) submitted_commit: Index,
     pub(super) role: Role,
     /// Who leads in the current term, once known; kept when it falls silent.
     pub(super) known_leader: Option<NodeId>,

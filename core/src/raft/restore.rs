@@ -32,7 +32,7 @@ impl Raft {
         now: Instant,
     ) -> Result<Raft, Corrupt> {
         let (durable_vote, applied) = (restored.vote, restored.applied);
-        let staged = restored.staged.clone();
+        let (staged, commit_hint) = (restored.staged.clone(), restored.commit_hint);
         let log = Log::restore(&config, restored)?;
         let (base, last) = (log.base(), log.last());
         let mut vote = durable_vote;
@@ -69,7 +69,8 @@ impl Raft {
             vote,
             durable_vote,
             submitted_vote: durable_vote,
-            commit: applied,
+            submitted_commit: commit_hint.min(last.index),
+            commit: applied.max(commit_hint.min(last.index)),
             role: Role::Follower(Follower::default()),
             known_leader: None,
             sequence_seen: 0,

@@ -27,6 +27,8 @@ pub struct Restored {
     pub memberships: Vec<(Index, Membership)>,
     /// The state machine's durable state already contains everything up to here.
     pub applied: Index,
+    /// The last `Write::commit`. Believed as far as the log goes; 0 is as good as any.
+    pub commit_hint: Index,
     /// What was received of a snapshot before the restart.
     pub staged: Option<StagedSnapshot>,
 }

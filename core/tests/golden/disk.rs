@@ -11,6 +11,8 @@ pub struct Disk {
     pub base: SnapshotMeta,
     pub log: Vec<Entry>,
     pub applied: SnapshotMeta,
+    /// What a write has said to be committed.
+    pub commit: Index,
     pub state: Vec<String>,
     /// What was received of a snapshot, and of which.
     pub staged: Vec<u8>,
@@ -77,6 +79,7 @@ impl Disk {
             self.log.retain(|entry| entry.index() > base.last.index);
             self.base = base.clone();
         }
+        self.commit = write.commit.unwrap_or(self.commit);
         let indexes = self.log.iter().map(|entry| entry.index().0);
         assert!(indexes.eq((self.base.last.index.0 + 1..).take(self.log.len())), "a gap on disk");
     }
@@ -158,6 +161,7 @@ impl Disk {
             tail: self.log[self.log.len().saturating_sub(cached)..].to_vec(),
             memberships: memberships.collect(),
             applied: self.claims.unwrap_or(applied.index),
+            commit_hint: self.commit,
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Image {
     pub vote: Vote,
     pub base: SnapshotMeta,
     pub entries: VecDeque<Entry>,
+    /// What a write has said to be committed.
+    pub commit: Index,
 }
 
 /// A node's disk.
@@ -106,6 +108,15 @@ impl Image {
         if let Some(base) = &write.base {
             self.rebase(base)?;
         }
+        if let Some(commit) = write.commit {
+            if commit > self.last().index {
+                return Err(format!("says that {commit} is committed, beyond its log"));
+            }
+            if commit <= self.commit {
+                return Err(format!("says that {commit} is committed after {}", self.commit));
+            }
+            self.commit = commit;
+        }
         Ok(())
     }
 
@@ -155,6 +166,7 @@ impl Image {
             tail: self.entries.iter().skip(skip).cloned().collect(),
             memberships: self.memberships().map(|(index, m)| (index, m.clone())).collect(),
             applied,
+            commit_hint: self.commit,
             staged: None,
         }
     }

@@ -216,7 +216,7 @@ impl<W: World> Driver<W> {
         }
         self.send(messages);
         if let Some(write) = write {
-            self.log.push(LogJob::Write(write));
+            self.log.push(LogJob::Write(Box::new(write)));
         }
         for read in log_reads {
             self.log.push(LogJob::Read(read));

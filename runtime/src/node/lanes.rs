@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 #[derive(Debug)]
 pub enum LogJob {
     /// Make this durable.
-    Write(Write),
+    Write(Box<Write>),
     /// Read these entries.
     Read(LogRead),
 }
@@ -108,7 +108,7 @@ pub fn log_lane(
                 return;
             }
             match job {
-                LogJob::Write(write) => writes.push(write),
+                LogJob::Write(write) => writes.push(*write),
                 LogJob::Read(request) => {
                     failed = !flush(&mut *log, &mut writes, &done);
                     if !failed {

@@ -40,7 +40,7 @@ pub trait LogStore: Send {
     fn read(&mut self, read: &LogRead) -> Result<Vec<Entry>, StorageError>;
 }
 
-/// What one `Write` does to the log. In this order: vote, truncate, append, base.
+/// What one `Write` does to the log. In this order: vote, truncate, append, base, commit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogChange<'a> {
     /// New term and vote.
@@ -51,6 +51,8 @@ pub struct LogChange<'a> {
     pub append: &'a [Entry],
     /// The log now begins after this.
     pub base: Option<&'a SnapshotMeta>,
+    /// What is committed: a hint for the next start.
+    pub commit: Option<Index>,
 }
 
 impl<'a> From<&'a Write> for LogChange<'a> {
@@ -60,6 +62,7 @@ impl<'a> From<&'a Write> for LogChange<'a> {
             truncate_from: write.truncate_from,
             append: &write.append,
             base: write.base.as_ref(),
+            commit: write.commit,
         }
     }
 }

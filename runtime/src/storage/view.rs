@@ -22,6 +22,8 @@ pub(super) struct LogView {
     chain: Option<Chain>,
     runs: Vec<EntryId>,
     memberships: Vec<(Index, Membership)>,
+    /// The last one recorded; only a hint.
+    commit: Index,
 }
 
 impl LogView {
@@ -33,7 +35,8 @@ impl LogView {
             (base.last, Some(base.chain))
         };
         let (runs, memberships) = (Vec::new(), Vec::new());
-        LogView { vote, base, start, last: start, chain, runs, memberships }
+        let commit = Index::ZERO;
+        LogView { vote, base, start, last: start, chain, runs, memberships, commit }
     }
 
     pub fn vote(&self) -> Vote {
@@ -82,7 +85,14 @@ impl LogView {
         if let Some(base) = change.base {
             self.compact(base);
         }
+        if let Some(commit) = change.commit {
+            self.set_commit(commit);
+        }
         Ok(())
+    }
+
+    pub fn set_commit(&mut self, commit: Index) {
+        self.commit = self.commit.max(commit);
     }
 
     pub fn set_vote(&mut self, vote: Vote) -> Result<(), String> {
@@ -205,6 +215,7 @@ impl LogView {
             tail,
             memberships: self.memberships.clone(),
             applied,
+            commit_hint: self.commit.min(self.last.index),
             staged: None,
         }
     }

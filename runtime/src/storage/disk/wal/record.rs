@@ -1,6 +1,7 @@
 //! What a frame's payload says: changes to the log, in order.
 //!
-//! Rule: one record per part of a `LogChange`, in the order vote, truncate, append, base; recovery
+//! Rule: one record per part of a `LogChange`, in the order vote, truncate, append, base, commit;
+//! recovery
 //! applies them one after the other. Must never: skip a record it does not know.
 
 use crate::storage::LogChange;
@@ -14,6 +15,7 @@ const VOTE: u8 = 1;
 const TRUNCATE: u8 = 2;
 const APPEND: u8 = 3;
 const BASE: u8 = 4;
+const COMMIT: u8 = 5;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) enum Record {
     Append(u64),
     /// The log begins after this.
     Base(SnapshotMeta),
+    /// Everything up to here is committed.
+    Commit(Index),
 }
 
 /// Appends a change's records. Returns where in `out` the append record begins, if there is one.
@@ -50,6 +54,10 @@ pub(super) fn put_change(out: &mut BytesMut, change: &LogChange<'_>) -> Option<u
         out.put_u8(BASE);
         base.encode(out);
     }
+    if let Some(commit) = change.commit {
+        out.put_u8(COMMIT);
+        put_u64(out, commit.0);
+    }
     append
 }
 
@@ -66,6 +74,7 @@ pub(super) fn get_record(input: &mut Bytes) -> Result<Record, Malformed> {
             Ok(Record::Append(count))
         }
         BASE => SnapshotMeta::decode(input).map(Record::Base),
+        COMMIT => Ok(Record::Commit(Index(get_u64(input, "commit")?))),
         _ => Err(Malformed("record kind")),
     }
 }

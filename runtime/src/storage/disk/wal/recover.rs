@@ -215,6 +215,7 @@ impl Wal {
                         tail.push(entry);
                     }
                 }
+                Record::Commit(commit) => self.view.set_commit(commit),
                 Record::Base(base) => {
                     self.view.compact(&base);
                     let (base, last) = (self.view.base().last.index, self.view.last().index);
