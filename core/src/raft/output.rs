@@ -41,8 +41,8 @@ pub struct Output {
 /// Must reach the disk as a whole and in order before what waits for it may leave.
 ///
 /// Recovery reads writes in order and applies, within one, `vote`, `truncate_from`, `append`,
-/// `base`, `commit`. A write without any of them carries messages that wait for the writes before it: there
-/// is nothing to put on the disk, but it completes in order like any other.
+/// `base`, `commit`. A write without any of them carries messages that wait for the writes before
+/// it: there is nothing to put on the disk, but it completes in order like any other.
 ///
 /// Not `Clone`: of one write there is one completion. Checkers that copy whole worlds copy a node
 /// together with its writes (`Raft::fork`).

@@ -1,8 +1,7 @@
 //! What a frame's payload says: changes to the log, in order.
 //!
 //! Rule: one record per part of a `LogChange`, in the order vote, truncate, append, base, commit;
-//! recovery
-//! applies them one after the other. Must never: skip a record it does not know.
+//! recovery applies them one after the other. Must never: skip a record it does not know.
 
 use crate::storage::LogChange;
 use bytes::{BufMut, Bytes, BytesMut};
