@@ -163,6 +163,7 @@ const BUGS: [(Planted, &[&str], &[&str]); 34] = [
         Planted::TailLost,
         &["committed is durable"],
         &[
+            "committed outlives a power cut",
             "leader completeness",
             "state-machine safety",
             "panic",
