@@ -8,15 +8,11 @@ use kvorum_core::kv::{
 
 fn put(tables: &mut dyn Tables, key: &str, value: &str) {
     let put = Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
         kind: Kind::Text,
-        lease: 0,
-        previous: false,
+        ..Put::new(Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
     };
     let txn = Txn { then: vec![Op::Put(put)], ..Txn::default() };
-    let command =
-        Command { time_ms: 7, idempotency: None, principal: Bytes::new(), body: Body::Txn(txn) };
+    let command = Command { time_ms: 7, ..Command::new(Body::Txn(txn)) };
     assert!(kv::apply(tables, &command).unwrap().result.is_ok());
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{self, Body, Command, Kind, Op, Put, Table, Txn},
+    kv::{self, Body, Command, Op, Put, Table, Txn},
     raft::{Chain, Entry, EntryId, Index, NodeId, Payload, Restored, SnapshotMeta, Term},
 };
 use kvorum_runtime::storage::{
@@ -132,18 +132,10 @@ fn apply(opened: &mut Opened) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn put(n: u64) -> Command {
-    let put = Put {
-        key: Bytes::from(format!("key {n:08}")),
-        value: Bytes::from(vec![n as u8; VALUE_BYTES]),
-        kind: Kind::Bytes,
-        lease: 0,
-        previous: false,
-    };
+    let put = Put::new(Bytes::from(format!("key {n:08}")), Bytes::from(vec![n as u8; VALUE_BYTES]));
     Command {
         time_ms: n,
-        idempotency: None,
-        principal: Bytes::new(),
-        body: Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }),
+        ..Command::new(Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }))
     }
 }
 

@@ -226,12 +226,7 @@ async fn an_old_revision_can_be_read_until_it_is_compacted() {
     assert_eq!(node.get("/key/a?at=2").await.text(), r#"{"a":"1"}"#);
     node.get("/key/a?at=9").await.assert_problem(400, "future_revision");
     {
-        let command = kvorum_core::kv::Command {
-            time_ms: 0,
-            idempotency: None,
-            principal: Default::default(),
-            body: kvorum_core::kv::Body::Compact { revision: 3 },
-        };
+        let command = kvorum_core::kv::Command::new(kvorum_core::kv::Body::Compact { revision: 3 });
         kvorum_core::kv::apply(&mut node.store.lock().unwrap().tables, &command).unwrap();
     }
     let problem = node.get("/key/a?at=2").await.assert_problem(410, "compacted");

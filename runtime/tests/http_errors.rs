@@ -11,7 +11,9 @@ use kvorum_core::{
 use kvorum_runtime::{
     config::Limits,
     handle::{ExecuteError, Executed, JoinError, QueryError},
-    http::problem::{Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem, REVISION_NOT_REACHED},
+    http::problem::{
+        Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem, REPLY_NOT_KEPT, REVISION_NOT_REACHED,
+    },
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -40,7 +42,8 @@ fn codes_are_unique_and_certainty_follows_the_status() {
     for kind in CATALOGUE {
         let applied = Problem::new(*kind, "x").applied();
         match kind.status {
-            503 => assert_eq!(applied, Applied::No, "{}", kind.code),
+            _ if *kind == REPLY_NOT_KEPT => assert_eq!(applied, Applied::Yes),
+            503 | 507 => assert_eq!(applied, Applied::No, "{}", kind.code),
             // Only reads wait for a revision.
             504 if *kind == REVISION_NOT_REACHED => {}
             504 => assert_eq!(applied, Applied::Unknown, "{}", kind.code),
@@ -120,6 +123,11 @@ async fn every_problem_can_be_met() {
     for error in [
         CommandError::Compacted { oldest: 5 },
         CommandError::LeaseNotFound,
+        CommandError::LeaseExists,
+        CommandError::LeaseConflict,
+        CommandError::Fenced { token: 3 },
+        CommandError::NoSpace { used: 5, needed: 6, limit: 7 },
+        CommandError::ReplyNotKept,
         CommandError::IdempotencyMismatch,
         CommandError::Unreadable,
     ] {

@@ -208,12 +208,7 @@ async fn what_is_compacted_is_refused_at_the_start_and_told_in_the_stream() {
     for n in 0..8 {
         write(&node, &json!({"a": n.to_string()})).await;
     }
-    let compact = |revision| Command {
-        time_ms: 0,
-        idempotency: None,
-        principal: Default::default(),
-        body: Body::Compact { revision },
-    };
+    let compact = |revision| Command { time_ms: 0, ..Command::new(Body::Compact { revision }) };
     {
         let mut store = node.store.lock().unwrap();
         let reply = kvorum_core::kv::apply(&mut store.tables, &compact(6)).unwrap();

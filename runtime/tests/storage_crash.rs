@@ -4,7 +4,7 @@ mod storage_kit;
 
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{self, Body, Command, Kind, Op, Put, Txn},
+    kv::{self, Body, Command, Op, Put, Txn},
     raft::{Entry, Index, NodeId},
 };
 use kvorum_runtime::storage::{
@@ -28,18 +28,13 @@ fn options(workers: usize) -> DiskOptions {
 
 /// The command of an index: everything is a function of the index, so everything can be checked.
 fn command(index: u64) -> Command {
-    let put = Put {
-        key: Bytes::from(format!("key {}", index % 40)),
-        value: Bytes::from(vec![index as u8; 20 + (index as usize * 37) % 2000]),
-        kind: Kind::Bytes,
-        lease: 0,
-        previous: false,
-    };
+    let put = Put::new(
+        Bytes::from(format!("key {}", index % 40)),
+        Bytes::from(vec![index as u8; 20 + (index as usize * 37) % 2000]),
+    );
     Command {
         time_ms: index,
-        idempotency: None,
-        principal: Bytes::new(),
-        body: Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }),
+        ..Command::new(Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }))
     }
 }
 

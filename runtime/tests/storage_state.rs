@@ -4,7 +4,7 @@ mod storage_kit;
 
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{self, Body, Command, Kind, MemoryTables, Op, Order, Put, Table, Tables, Txn},
+    kv::{self, Body, Command, MemoryTables, Op, Order, Put, Table, Tables, Txn},
     raft::{NodeId, SnapshotMeta, Staged, StagedSnapshot, StreamDigest},
 };
 use kvorum_runtime::storage::{LogChange, StateStore, StorageError, disk::DiskOptions};
@@ -176,20 +176,12 @@ fn fill(
     value_bytes: usize,
 ) -> SnapshotMeta {
     for n in keys {
-        let put = Put {
-            key: Bytes::from(format!("key {:05}", n % 50)),
-            value: Bytes::from(vec![n as u8; value_bytes]),
-            kind: Kind::Bytes,
-            lease: 0,
-            previous: false,
-        };
+        let put = Put::new(
+            Bytes::from(format!("key {:05}", n % 50)),
+            Bytes::from(vec![n as u8; value_bytes]),
+        );
         let txn = Txn { then: vec![Op::Put(put)], ..Txn::default() };
-        let command = Command {
-            time_ms: n,
-            idempotency: None,
-            principal: Bytes::new(),
-            body: Body::Txn(txn),
-        };
+        let command = Command { time_ms: n, ..Command::new(Body::Txn(txn)) };
         kv::apply(state.tables_mut(), &command).unwrap().result.unwrap();
         let applied = meta(n + 1, 1);
         state.commit(&applied).unwrap();

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{self, Body, Command, Kind, Op, Put, Txn},
+    kv::{self, Body, Command, Op, Put, Txn},
     raft::{
         Chain, Entry, EntryId, Index, LogRead, LogReader, Membership, NodeId, Payload, Restored,
         SnapshotMeta, Term, Vote,
@@ -89,18 +89,11 @@ fn chain_at(index: u64) -> Chain {
 
 fn command(index: u64) -> Command {
     let len = (index as usize * 37) % 2000 + if index.is_multiple_of(29) { 30_000 } else { 0 };
-    let put = Put {
-        key: Bytes::from(format!("key {}", index % 40)),
-        value: Bytes::from(vec![index as u8; len]),
-        kind: Kind::Bytes,
-        lease: 0,
-        previous: false,
-    };
+    let put =
+        Put::new(Bytes::from(format!("key {}", index % 40)), Bytes::from(vec![index as u8; len]));
     Command {
         time_ms: index,
-        idempotency: None,
-        principal: Bytes::new(),
-        body: Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }),
+        ..Command::new(Body::Txn(Txn { then: vec![Op::Put(put)], ..Txn::default() }))
     }
 }
 

@@ -9,10 +9,16 @@ use bytes::Bytes;
 /// What a log entry's bytes decode to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The leader's clock in milliseconds when it proposed; the replicated clock never goes back.
+    /// The cluster clock in milliseconds as the leader read it when it proposed. It counts time
+    /// that passed, says nothing about the date, and never goes back.
     pub time_ms: u64,
+    /// The date, in milliseconds since 1970, as the leader's machine has it: kept with every version
+    /// for people to read. Nothing is decided by it.
+    pub wall_ms: u64,
     /// Makes a repeat of the same request take effect once.
     pub idempotency: Option<Idempotency>,
+    /// Gives it effect only while a lock is held.
+    pub fence: Option<Fence>,
     /// Who asked (for history and audit); empty: nobody said.
     pub principal: Bytes,
     /// What to do.
@@ -28,7 +34,16 @@ pub struct Idempotency {
     pub fingerprint: u64,
 }
 
-/// What a command does. Numbers of later bodies (leases, auth, quota) are reserved in the codec.
+/// Names a lock as it was when it was acquired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The lock's key.
+    pub key: Bytes,
+    /// The fencing token: the key's create revision when it was acquired.
+    pub token: u64,
+}
+
+/// What a command does. Numbers of later bodies (users and roles) are reserved in the codec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Reads and writes keys.
@@ -38,6 +53,16 @@ pub enum Body {
         /// The new compact revision.
         revision: u64,
     },
+    /// Ends those of these leases whose deadline has passed on the cluster clock, and their keys.
+    Expire {
+        /// Their ids.
+        leases: Vec<u64>,
+    },
+    /// Moves the clock and takes a large step of what is done in steps. Proposed by a leader whose
+    /// clients do not write.
+    Tick,
+    /// Changes the cluster's settings.
+    Settings(SettingsChange),
 }
 
 /// If all guards hold, `then`, else `otherwise`; in order, seeing its own writes, at one revision.
@@ -64,6 +89,34 @@ pub enum Op {
     Range(Query),
     /// A transaction within.
     Txn(Txn),
+    /// Make a lease.
+    Grant {
+        /// Its id, at most `lease::MAX_LEASE`; 0: any that is free.
+        id: u64,
+        /// How long it lasts without a sign of life; `lease::MIN_TTL_MS` at least.
+        ttl_ms: u64,
+    },
+    /// Give a lease its whole TTL again.
+    KeepAlive {
+        /// Its id.
+        id: u64,
+    },
+    /// End a lease and remove its keys. Beside it a transaction neither puts nor deletes.
+    Revoke {
+        /// Its id.
+        id: u64,
+    },
+}
+
+/// What to change of the settings that all replicas share; `None` leaves as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// How many bytes may be stored, history and all; 0: no limit.
+    pub quota_bytes: Option<u64>,
+    /// For how long history is kept at least; `u64::MAX`: for ever.
+    pub keep_ms: Option<u64>,
+    /// How many revisions are kept at least.
+    pub keep_revisions: Option<u64>,
 }
 
 /// Set a key.
@@ -75,10 +128,15 @@ pub struct Put {
     pub value: Bytes,
     /// How the value renders.
     pub kind: Kind,
-    /// Attached lease, 0 for none.
+    /// Attached lease, 0 for none, `lease::GRANTED` for the one granted last before it in the same
+    /// transaction.
     pub lease: u64,
     /// Whether the reply carries the version before.
     pub previous: bool,
+    /// Keep the value and kind that are there; the key must exist.
+    pub keep_value: bool,
+    /// Keep the lease that is there; the key must exist.
+    pub keep_lease: bool,
 }
 
 /// Remove keys.
@@ -97,9 +155,10 @@ pub struct Query {
     pub range: KeyRange,
     /// As of this revision; 0: now.
     pub revision: u64,
-    /// At most so many; 0: all (callers bound it).
+    /// At most so many keys and groups; 0: all (callers bound it).
     pub limit: u64,
-    /// Keys and values of at most so many bytes together, but at least one; 0: unbounded.
+    /// End before keys and values together exceed so many bytes, but not before the first; 0: no
+    /// bound.
     pub max_bytes: u64,
     /// From the largest key.
     pub descending: bool,
@@ -107,12 +166,23 @@ pub struct Query {
     pub keys_only: bool,
     /// Only the count.
     pub count_only: bool,
-    /// Count the whole range, also beyond what the bounds let through. Costs a visit of every key.
+    /// Count all keys of the range, beyond `limit` too. This reads every one of them.
     pub count: bool,
+    /// Put keys that share a beginning into one group.
+    pub group: Option<Group>,
+}
+
+/// Groups keys by their beginning, as far as the first delimiter: a listing of directories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Look for the delimiter after so many bytes of the key (the length of the prefix asked for).
+    pub after: u64,
+    /// What ends the beginning; part of it. Not empty.
+    pub delimiter: Bytes,
 }
 
 impl Query {
-    /// Every key of `range` with its value, now, in order.
+    /// All of `range`, now.
     #[must_use]
     pub fn of(range: KeyRange) -> Query {
         Query {
@@ -124,6 +194,38 @@ impl Query {
             keys_only: false,
             count_only: false,
             count: false,
+            group: None,
+        }
+    }
+}
+
+impl Command {
+    /// A command of nobody at time 0; set what is known.
+    #[must_use]
+    pub fn new(body: Body) -> Command {
+        Command {
+            time_ms: 0,
+            wall_ms: 0,
+            idempotency: None,
+            fence: None,
+            principal: Bytes::new(),
+            body,
+        }
+    }
+}
+
+impl Put {
+    /// Sets `key` to the bytes `value`, without a lease.
+    #[must_use]
+    pub fn new(key: Bytes, value: Bytes) -> Put {
+        Put {
+            key,
+            value,
+            kind: Kind::Bytes,
+            lease: 0,
+            previous: false,
+            keep_value: false,
+            keep_lease: false,
         }
     }
 }

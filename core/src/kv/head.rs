@@ -5,6 +5,7 @@
 //! revision or clock.
 
 use super::{
+    command::SettingsChange,
     digest,
     tables::{Table, TableFailure, Tables},
 };
@@ -18,7 +19,24 @@ pub(super) const HEAD_KEY: &[u8] = b"head";
 /// The digest's sum is the last so many bytes of the row, little-endian.
 pub(super) const SUM_BYTES: usize = 16;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// Settings that are replicated state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many bytes may be stored, history and all; 0: no limit.
+    pub quota_bytes: u64,
+    /// For how long history is kept at least; `u64::MAX`: for ever.
+    pub keep_ms: u64,
+    /// How many revisions are kept at least.
+    pub keep_revisions: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { quota_bytes: 0, keep_ms: 10 * 60 * 1000, keep_revisions: 10_000 }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
@@ -32,13 +50,35 @@ pub(super) struct Head {
     pub sweep: (u64, u32),
     /// Sequence numbers of the stored replies: oldest, and the next to be given.
     pub replies: (u64, u64),
+    /// When the last mark was made (`marks`).
+    pub marked_ms: u64,
+    /// How many lease ids were derived.
+    pub derived: u64,
+    /// What all replicas have agreed to.
+    pub settings: Settings,
+    /// Bytes of all rows but this one, keys and values.
+    pub bytes: u64,
+    /// Those of them that are in `Latest`: what no compaction frees.
+    pub live_bytes: u64,
     /// Sum of `digest::of_row` over all rows but this one.
     pub sum: u128,
 }
 
 impl Default for Head {
     fn default() -> Head {
-        Head { revision: 1, compacted: 0, clock_ms: 0, sweep: (0, 0), replies: (0, 0), sum: 0 }
+        Head {
+            revision: 1,
+            compacted: 0,
+            clock_ms: 0,
+            sweep: (0, 0),
+            replies: (0, 0),
+            marked_ms: 0,
+            derived: 0,
+            settings: Settings::default(),
+            bytes: 0,
+            live_bytes: 0,
+            sum: 0,
+        }
     }
 }
 
@@ -62,7 +102,7 @@ impl Head {
     }
 
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(64);
+        let mut out = BytesMut::with_capacity(96);
         out.put_u8(FORMAT);
         for number in [
             self.revision,
@@ -72,6 +112,13 @@ impl Head {
             u64::from(self.sweep.1),
             self.replies.0,
             self.replies.1,
+            self.marked_ms,
+            self.derived,
+            self.settings.quota_bytes,
+            self.settings.keep_ms,
+            self.settings.keep_revisions,
+            self.bytes,
+            self.live_bytes,
         ] {
             put_u64(&mut out, number);
         }
@@ -92,8 +139,26 @@ impl Head {
                 u32::try_from(get_u64(&mut row, "sweep")?).map_err(|_| Malformed("sweep"))?,
             ),
             replies: (get_u64(&mut row, "replies")?, get_u64(&mut row, "replies")?),
+            marked_ms: get_u64(&mut row, "marked")?,
+            derived: get_u64(&mut row, "derived")?,
+            settings: Settings {
+                quota_bytes: get_u64(&mut row, "quota")?,
+                keep_ms: get_u64(&mut row, "retention")?,
+                keep_revisions: get_u64(&mut row, "retention")?,
+            },
+            bytes: get_u64(&mut row, "bytes")?,
+            live_bytes: get_u64(&mut row, "live bytes")?,
             sum: row.try_get_u128_le().map_err(|_| Malformed("sum"))?,
         };
         if row.is_empty() { Ok(head) } else { Err(Malformed("end of row")) }
+    }
+}
+
+impl Settings {
+    /// Takes over what is to be changed.
+    pub(super) fn change(&mut self, change: &SettingsChange) {
+        self.quota_bytes = change.quota_bytes.unwrap_or(self.quota_bytes);
+        self.keep_ms = change.keep_ms.unwrap_or(self.keep_ms);
+        self.keep_revisions = change.keep_revisions.unwrap_or(self.keep_revisions);
     }
 }

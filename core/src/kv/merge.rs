@@ -12,7 +12,10 @@ use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 use core::cmp::Ordering;
 
-/// A page ends after so many rows.
+/// The first page ends after so many rows, each further one after twice as many as the one before:
+/// a reader that soon has enough does not pay for a large one.
+const FIRST_PAGE_ROWS: usize = 8;
+/// No page has more rows.
 const PAGE_ROWS: usize = 256;
 /// A page ends after so many bytes of values.
 const PAGE_BYTES: usize = 1 << 20;
@@ -25,6 +28,7 @@ struct Pages<'a> {
     end: Option<Vec<u8>>,
     order: Order,
     page: VecDeque<(Bytes, Bytes)>,
+    page_rows: usize,
     finished: bool,
 }
 
@@ -37,7 +41,8 @@ impl<'a> Pages<'a> {
         order: Order,
     ) -> Pages<'a> {
         let finished = end.as_ref().is_some_and(|end| *end <= start);
-        Pages { tables, table, start, end, order, page: VecDeque::new(), finished }
+        let page = VecDeque::new();
+        Pages { tables, table, start, end, order, page, page_rows: FIRST_PAGE_ROWS, finished }
     }
 
     /// The row that `next` will return.
@@ -54,15 +59,16 @@ impl<'a> Pages<'a> {
     }
 
     fn fill(&mut self) -> Result<(), TableFailure> {
-        let Pages { tables, table, start, end, order, page, finished } = self;
+        let Pages { tables, table, start, end, order, page, page_rows, finished } = self;
         let mut bytes = 0;
         *finished = true;
         tables.scan(*table, start, end.as_deref(), *order, &mut |key, value| {
             page.push_back((Bytes::copy_from_slice(key), value.clone()));
             bytes += value.len();
-            *finished = page.len() < PAGE_ROWS && bytes < PAGE_BYTES;
+            *finished = page.len() < *page_rows && bytes < PAGE_BYTES;
             *finished
         })?;
+        *page_rows = (*page_rows * 2).min(PAGE_ROWS);
         if let Some((last, _)) = page.back() {
             match order {
                 Order::Ascending => {

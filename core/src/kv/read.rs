@@ -1,17 +1,18 @@
 //! Reading keys: now, or as of a revision.
 //!
 //! Rule: a read of one key now is one look-up, a read of a range now one scan of `Latest`; the past
-//! is found by merging `Latest` with `History`. Must never: answer for a revision whose versions
-//! may be gone; hold more rows than the reply and a page.
+//! is found by merging `Latest` with `History`. A read ends at its bounds, unless the count of all
+//! was asked for; a group is skipped over, not read through. Must never: answer for a revision
+//! whose versions may be gone; hold more rows than the reply and a page.
 
 use super::{
     command::{KeyRange, Query},
+    found::{Found, Step},
     merge,
-    reply::{CommandError, KeyValue, QueryReply},
+    reply::{CommandError, QueryReply},
     rows::{self, Version},
     tables::{Order, Table, TableFailure, Tables},
 };
-use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Whether `query` can be answered in a store at `current` that has forgotten what is before
@@ -35,28 +36,51 @@ pub(super) fn answer(
 ) -> Result<QueryReply, TableFailure> {
     let past = (query.revision != 0 && query.revision < current).then_some(query.revision);
     let mut found = Found::new(query);
-    match (&query.range, past) {
-        (KeyRange::One(key), past) => {
-            if let Some(version) = one(tables, key, past)? {
-                found.add(version, || key.clone());
-            }
-        }
-        (KeyRange::Between { start, end }, None) => {
-            each(tables, start, end.as_deref(), order(query), &mut |key, version| {
-                found.add(version, || Bytes::copy_from_slice(key))
-            })?;
-        }
-        (KeyRange::Between { start, end }, Some(revision)) => {
-            let mut versions =
-                merge::AsOf::new(tables, start, end.as_deref(), order(query), revision);
-            while let Some((key, version)) = versions.next()? {
-                if !found.add(version, || key) {
-                    break;
+    let mut left = Some(query.range.clone());
+    while let Some(range) = left.take() {
+        let last = match &range {
+            KeyRange::One(key) => {
+                if let Some(version) = one(tables, key, past)? {
+                    found.add(key, version);
                 }
+                Step::Stop
             }
+            KeyRange::Between { start, end } => {
+                visit(tables, start, end.as_deref(), past, &mut found)?
+            }
+        };
+        if last == Step::Skip {
+            left = found.rest();
         }
     }
     Ok(found.reply(current))
+}
+
+/// Adds keys of a range until `found` says otherwise; what it said last.
+fn visit(
+    tables: &dyn Tables,
+    start: &[u8],
+    end: Option<&[u8]>,
+    past: Option<u64>,
+    found: &mut Found<'_>,
+) -> Result<Step, TableFailure> {
+    let mut last = Step::Go;
+    let order = found.order();
+    match past {
+        None => each(tables, start, end, order, &mut |key, version| {
+            last = found.add(key, version);
+            last == Step::Go
+        })?,
+        Some(revision) => {
+            let mut versions = merge::AsOf::new(tables, start, end, order, revision);
+            while last == Step::Go
+                && let Some((key, version)) = versions.next()?
+            {
+                last = found.add(&key, version);
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// One key now (`None`) or as of a revision. Now: one look-up. Past: one or two.
@@ -95,61 +119,18 @@ pub(super) fn each(
         return Ok(());
     }
     let mut failure = None;
-    tables.scan(Table::Latest, start, end, order, &mut |key, row| match Version::of_latest(
-        key, row,
-    ) {
-        Ok(version) => visit(key, version),
-        Err(error) => {
-            failure = Some(error);
-            false
-        }
-    })?;
-    failure.map_or(Ok(()), Err)
-}
-
-fn order(query: &Query) -> Order {
-    if query.descending { Order::Descending } else { Order::Ascending }
-}
-
-/// What a query has found so far: the items it may keep, and the count of what it has seen.
-struct Found<'a> {
-    query: &'a Query,
-    items: Vec<KeyValue>,
-    count: u64,
-    bytes: u64,
-    full: bool,
-}
-
-impl<'a> Found<'a> {
-    fn new(query: &'a Query) -> Found<'a> {
-        Found { query, items: Vec::new(), count: 0, bytes: 0, full: false }
-    }
-
-    /// Takes a version in; `false` when nothing further can matter. The key is only made when it is
-    /// kept.
-    fn add(&mut self, version: Version, key: impl FnOnce() -> Bytes) -> bool {
-        self.count += 1;
-        if self.query.count_only {
-            return true;
-        }
-        self.full |= self.query.limit != 0 && self.items.len() as u64 == self.query.limit;
-        if !self.full {
-            let item = version.into_key_value(key(), !self.query.keys_only);
-            self.bytes += (item.key.len() + item.value.len()) as u64;
-            let first = self.items.is_empty();
-            self.full = !first && self.query.max_bytes != 0 && self.bytes > self.query.max_bytes;
-            if !self.full {
-                self.items.push(item);
+    tables.scan(
+        Table::Latest,
+        start,
+        end,
+        order,
+        &mut |key, row: &Bytes| match Version::of_latest(key, row) {
+            Ok(version) => visit(key, version),
+            Err(error) => {
+                failure = Some(error);
+                false
             }
-        }
-        // Past the bounds, one key more says that there is more.
-        !self.full || self.query.count
-    }
-
-    fn reply(self, revision: u64) -> QueryReply {
-        let kept = self.items.len() as u64;
-        let more = !self.query.count_only && self.count > kept;
-        let count = if self.query.count_only || self.query.count { self.count } else { kept };
-        QueryReply { revision, items: self.items, count, more }
-    }
+        },
+    )?;
+    failure.map_or(Ok(()), Err)
 }

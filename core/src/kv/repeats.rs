@@ -6,8 +6,9 @@
 //! `MIN_AGE_MS` by the replicated clock, at most `DROPS` per command: the same on every replica.
 //! Must never: store a refusal (it changed nothing, so its repeat is judged anew).
 //!
-//! Replies are stored whole, or a repeat would be answered with something else; whoever proposes
-//! bounds them by limits in its ranges. Cost: one look-up and two rows for a command with a key.
+//! A reply is stored whole, or a repeat would be answered with something else. One larger than
+//! `MAX_REPLY_BYTES` is not stored, only that it was given: a repeat takes no effect and is told so.
+//! Cost: one look-up and two rows for a command with a key.
 //!
 //! | key in `Dedup`              | value                          |
 //! |-----------------------------|--------------------------------|
@@ -16,6 +17,7 @@
 
 use super::{
     command::Idempotency,
+    head::Head,
     reply::{CommandError, Reply},
     rows,
     tables::{Table, TableFailure, Tables},
@@ -31,6 +33,10 @@ pub const MIN_REPLIES: u64 = 100_000;
 pub const MIN_AGE_MS: u64 = 10 * 60 * 1000;
 /// How many replies a command drops at most; above one, so that the surplus shrinks.
 pub const DROPS: u64 = 2;
+/// How many a tick drops besides.
+pub const TICK_DROPS: u64 = 256;
+/// A larger reply is not kept for a repeat.
+pub const MAX_REPLY_BYTES: usize = 64 << 10;
 
 const BY_KEY: u8 = 0;
 const BY_SEQUENCE: u8 = 1;
@@ -63,7 +69,13 @@ pub(super) fn store(writer: &mut Writer<'_>, idempotency: &Idempotency, reply: &
     let mut row = BytesMut::new();
     put_u64(&mut row, idempotency.fingerprint);
     put_u64(&mut row, sequence);
+    let start = row.len();
     reply.encode(&mut row);
+    if row.len() - start > MAX_REPLY_BYTES {
+        row.truncate(start);
+        let result = Err(CommandError::ReplyNotKept);
+        Reply { revision: reply.revision, result, replayed: false }.encode(&mut row);
+    }
     writer.insert(Table::Dedup, &key_row(&idempotency.key), row.freeze());
     let mut row = BytesMut::new();
     put_u64(&mut row, writer.head.clock_ms);
@@ -72,26 +84,43 @@ pub(super) fn store(writer: &mut Writer<'_>, idempotency: &Idempotency, reply: &
 }
 
 /// Drops replies that need not be kept, oldest first.
-pub(super) fn drop_old(writer: &mut Writer<'_>) -> Result<(), TableFailure> {
-    for _ in 0..DROPS {
-        let (oldest, next) = writer.head.replies;
-        if next - oldest <= MIN_REPLIES {
-            break;
-        }
-        let row_key = sequence_row(oldest);
-        let missing = || rows::damaged(Table::Dedup, &row_key, Malformed("row"));
-        let row = writer.tables.get(Table::Dedup, &row_key)?.ok_or_else(missing)?;
-        let mut key: Bytes = row.clone();
-        let stored_ms = get_u64(&mut key, "time")
-            .map_err(|malformed| rows::damaged(Table::Dedup, &row_key, malformed))?;
-        if stored_ms.saturating_add(MIN_AGE_MS) > writer.head.clock_ms {
-            break;
-        }
+pub(super) fn drop_old(writer: &mut Writer<'_>, limit: u64) -> Result<(), TableFailure> {
+    for _ in 0..limit {
+        let now_ms = writer.head.clock_ms;
+        let Some((row, key)) = oldest_surplus(writer.tables, &writer.head, now_ms)? else { break };
+        let row_key = sequence_row(writer.head.replies.0);
         writer.remove(Table::Dedup, &row_key, &row);
         writer.forget(Table::Dedup, &key_row(&key))?;
         writer.head.replies.0 += 1;
     }
     Ok(())
+}
+
+/// Whether a reply need not be kept any more.
+pub(super) fn evictable(
+    tables: &dyn Tables,
+    head: &Head,
+    now_ms: u64,
+) -> Result<bool, TableFailure> {
+    oldest_surplus(tables, head, now_ms).map(|oldest| oldest.is_some())
+}
+
+/// The oldest reply's row by sequence and its key, if it need not be kept.
+fn oldest_surplus(
+    tables: &dyn Tables,
+    head: &Head,
+    now_ms: u64,
+) -> Result<Option<(Bytes, Bytes)>, TableFailure> {
+    let (oldest, next) = head.replies;
+    if next - oldest <= MIN_REPLIES {
+        return Ok(None);
+    }
+    let row_key = sequence_row(oldest);
+    let damaged = |malformed| rows::damaged(Table::Dedup, &row_key, malformed);
+    let row = tables.get(Table::Dedup, &row_key)?.ok_or_else(|| damaged(Malformed("row")))?;
+    let mut key: Bytes = row.clone();
+    let stored_ms = get_u64(&mut key, "time").map_err(damaged)?;
+    Ok((stored_ms.saturating_add(MIN_AGE_MS) <= now_ms).then_some((row, key)))
 }
 
 fn key_row(key: &[u8]) -> Vec<u8> {

@@ -50,6 +50,20 @@ pub enum OpReply {
     Range(QueryReply),
     /// Of a transaction within.
     Txn(TxnReply),
+    /// Of a grant or a keep-alive.
+    Lease {
+        /// The lease.
+        id: u64,
+        /// How long it lasts from now.
+        ttl_ms: u64,
+    },
+    /// Of a revocation, or of a lease that expired.
+    Revoked {
+        /// The lease.
+        id: u64,
+        /// How many keys went with it.
+        deleted: u64,
+    },
 }
 
 /// The outcome of a query.
@@ -57,11 +71,15 @@ pub enum OpReply {
 pub struct QueryReply {
     /// The store's revision when it was answered.
     pub revision: u64,
-    /// The keys, at most `limit`.
+    /// The keys.
     pub items: Vec<KeyValue>,
-    /// How many keys the range holds in all if the query counts, else how many are here.
+    /// The groups: beginnings that keys share, in the order asked for. Keys in a group are not
+    /// among the items.
+    pub groups: Vec<Bytes>,
+    /// How many keys the range holds in all if the query counts, else how many items and groups are
+    /// here.
     pub count: u64,
-    /// Whether a bound cut the list.
+    /// Whether a bound cut the list; `Query::rest` says how to go on.
     pub more: bool,
 }
 
@@ -82,6 +100,8 @@ pub struct KeyValue {
     pub version: u64,
     /// Attached lease, 0 for none.
     pub lease: u64,
+    /// The date of its last change, in milliseconds since 1970, as the leader's machine had it.
+    pub wall_ms: u64,
 }
 
 /// Why a command or query was refused by the state machine. Nothing was changed.
@@ -102,6 +122,33 @@ pub enum CommandError {
     LeaseNotFound,
     /// The idempotency key was used with another request.
     IdempotencyMismatch,
+    /// There is a lease with this id.
+    LeaseExists,
+    /// The TTL is longer than `lease::MAX_TTL_MS`.
+    LeaseTtlTooLarge,
+    /// The id of a lease is larger than `lease::MAX_LEASE`.
+    LeaseIdTooLarge,
+    /// One transaction names a lease in two of its grants, keep-alives and revocations, or puts or
+    /// deletes beside a revocation.
+    LeaseConflict,
+    /// The fence's lock is not held under its token.
+    Fenced {
+        /// The token under which it is held; 0: the lock is free.
+        token: u64,
+    },
+    /// There is no room: delete something, or raise the quota.
+    NoSpace {
+        /// Bytes stored.
+        used: u64,
+        /// Bytes that the command may add.
+        needed: u64,
+        /// Bytes that may be stored.
+        limit: u64,
+    },
+    /// The request took effect earlier, and its reply was too large to be kept for a repeat.
+    ReplyNotKept,
+    /// A put is to keep what is there, and the key does not exist.
+    KeyNotFound,
     /// The command's bytes do not decode under any format this version knows.
     Unreadable,
 }

@@ -61,9 +61,23 @@ fn put_error(out: &mut BytesMut, error: CommandError) {
         CommandError::LeaseNotFound => 5,
         CommandError::IdempotencyMismatch => 6,
         CommandError::Unreadable => 7,
+        CommandError::KeyNotFound => 8,
+        CommandError::LeaseExists => 9,
+        CommandError::LeaseTtlTooLarge => 10,
+        CommandError::LeaseIdTooLarge => 11,
+        CommandError::LeaseConflict => 12,
+        CommandError::Fenced { .. } => 13,
+        CommandError::NoSpace { .. } => 14,
+        CommandError::ReplyNotKept => 15,
     });
-    if let CommandError::Compacted { oldest } = error {
-        put_u64(out, oldest);
+    match error {
+        CommandError::Compacted { oldest: number } | CommandError::Fenced { token: number } => {
+            put_u64(out, number);
+        }
+        CommandError::NoSpace { used, needed, limit } => {
+            [used, needed, limit].into_iter().for_each(|number| put_u64(out, number));
+        }
+        _ => {}
     }
 }
 
@@ -76,6 +90,18 @@ fn get_error(input: &mut Bytes, number: u8) -> Result<CommandError, Malformed> {
         5 => CommandError::LeaseNotFound,
         6 => CommandError::IdempotencyMismatch,
         7 => CommandError::Unreadable,
+        8 => CommandError::KeyNotFound,
+        9 => CommandError::LeaseExists,
+        10 => CommandError::LeaseTtlTooLarge,
+        11 => CommandError::LeaseIdTooLarge,
+        12 => CommandError::LeaseConflict,
+        13 => CommandError::Fenced { token: get_u64(input, "token")? },
+        14 => CommandError::NoSpace {
+            used: get_u64(input, "used")?,
+            needed: get_u64(input, "needed")?,
+            limit: get_u64(input, "limit")?,
+        },
+        15 => CommandError::ReplyNotKept,
         _ => return Err(Malformed("result")),
     })
 }
@@ -100,6 +126,8 @@ const OP_PUT: u8 = 1;
 const OP_DELETE: u8 = 2;
 const OP_RANGE: u8 = 3;
 const OP_TXN: u8 = 4;
+const OP_LEASE: u8 = 5;
+const OP_REVOKED: u8 = 6;
 
 fn put_op(out: &mut BytesMut, op: &OpReply) {
     match op {
@@ -121,12 +149,24 @@ fn put_op(out: &mut BytesMut, op: &OpReply) {
             out.put_u8(OP_RANGE);
             put_u64(out, reply.revision);
             put_key_values(out, &reply.items);
+            put_u64(out, reply.groups.len() as u64);
+            reply.groups.iter().for_each(|group| put_bytes(out, group));
             put_u64(out, reply.count);
             put_bool(out, reply.more);
         }
         OpReply::Txn(txn) => {
             out.put_u8(OP_TXN);
             put_txn(out, txn);
+        }
+        OpReply::Lease { id, ttl_ms } => {
+            out.put_u8(OP_LEASE);
+            put_u64(out, *id);
+            put_u64(out, *ttl_ms);
+        }
+        OpReply::Revoked { id, deleted } => {
+            out.put_u8(OP_REVOKED);
+            put_u64(out, *id);
+            put_u64(out, *deleted);
         }
     }
 }
@@ -145,10 +185,15 @@ fn get_op(input: &mut Bytes, depth: usize) -> Result<OpReply, Malformed> {
         OP_RANGE => OpReply::Range(QueryReply {
             revision: get_u64(input, "revision")?,
             items: get_list(input, "items", get_key_value)?,
+            groups: get_list(input, "groups", |input| get_bytes(input, "group"))?,
             count: get_u64(input, "count")?,
             more: get_bool(input, "more")?,
         }),
         OP_TXN => OpReply::Txn(get_txn(input, depth)?),
+        OP_LEASE => OpReply::Lease { id: get_u64(input, "lease")?, ttl_ms: get_u64(input, "ttl")? },
+        OP_REVOKED => {
+            OpReply::Revoked { id: get_u64(input, "lease")?, deleted: get_u64(input, "deleted")? }
+        }
         _ => return Err(Malformed("operation")),
     })
 }
@@ -164,7 +209,8 @@ fn put_key_value(out: &mut BytesMut, item: &KeyValue) {
     put_bytes(out, &item.key);
     put_bytes(out, &item.value);
     out.put_u8(item.kind as u8);
-    for number in [item.create_revision, item.mod_revision, item.version, item.lease] {
+    for number in [item.create_revision, item.mod_revision, item.version, item.lease, item.wall_ms]
+    {
         put_u64(out, number);
     }
 }
@@ -178,5 +224,6 @@ fn get_key_value(input: &mut Bytes) -> Result<KeyValue, Malformed> {
         mod_revision: get_u64(input, "mod revision")?,
         version: get_u64(input, "version")?,
         lease: get_u64(input, "lease")?,
+        wall_ms: get_u64(input, "date")?,
     })
 }

@@ -35,8 +35,8 @@ pub(super) struct Version {
     pub mod_revision: u64,
     pub version: u64,
     pub lease: u64,
-    /// The replicated clock when it was written.
-    pub time_ms: u64,
+    /// The date when it was written.
+    pub wall_ms: u64,
     pub value: Bytes,
 }
 
@@ -44,7 +44,7 @@ impl Version {
     /// The record: one allocation of exactly the right size, one copy of the value.
     pub fn encode(&self) -> Bytes {
         let numbers =
-            [self.create_revision, self.mod_revision, self.version, self.lease, self.time_ms];
+            [self.create_revision, self.mod_revision, self.version, self.lease, self.wall_ms];
         let len = 1 + numbers.map(varint_len).iter().sum::<usize>() + self.value.len();
         let mut out = BytesMut::with_capacity(len);
         out.put_u8(self.kind as u8);
@@ -68,7 +68,7 @@ impl Version {
             mod_revision: get_u64(&mut row, "mod revision")?,
             version: get_u64(&mut row, "version")?,
             lease: get_u64(&mut row, "lease")?,
-            time_ms: get_u64(&mut row, "time")?,
+            wall_ms: get_u64(&mut row, "date")?,
             value: row,
         }))
     }
@@ -90,16 +90,24 @@ impl Version {
             mod_revision: self.mod_revision,
             version: self.version,
             lease: self.lease,
+            wall_ms: self.wall_ms,
         }
     }
 }
 
 /// The record of a deletion.
-pub(super) fn tombstone(time_ms: u64) -> Bytes {
-    let mut out = BytesMut::with_capacity(1 + varint_len(time_ms));
+pub(super) fn tombstone(wall_ms: u64) -> Bytes {
+    let mut out = BytesMut::with_capacity(1 + varint_len(wall_ms));
     out.put_u8(TOMBSTONE);
-    put_u64(&mut out, time_ms);
+    put_u64(&mut out, wall_ms);
     out.freeze()
+}
+
+/// The date of a record that is a tombstone.
+pub(super) fn tombstone_date(row: &Bytes) -> Result<u64, Malformed> {
+    let mut row = row.slice(1..);
+    let wall_ms = get_u64(&mut row, "date")?;
+    if row.is_empty() { Ok(wall_ms) } else { Err(Malformed("end of row")) }
 }
 
 /// One change as `Revisions` lists it.

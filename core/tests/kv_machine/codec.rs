@@ -87,19 +87,30 @@ fn an_unreadable_command_changes_nothing_and_says_so() {
     let valid = encoded(&command(Body::Txn(then(vec![put("a", "1")]))));
     kv::apply_bytes(&mut tables, valid.clone()).unwrap();
     let before = tables.clone();
-    let mut later_format = valid.to_vec();
-    later_format[0] = 2;
-    // The body number follows format, flags, time and the empty principal; 3 is reserved.
-    let mut lease_grant = valid.to_vec();
-    assert_eq!(lease_grant[4], 1);
-    lease_grant[4] = 3;
-    let mut fence = valid.to_vec();
-    fence[1] = 2;
-    for bytes in [vec![], b"?".to_vec(), later_format, lease_grant, fence] {
+    // The body number follows format, flags, time, date and the empty principal; 8 is reserved.
+    let mut body = valid.to_vec();
+    assert_eq!(body[5], 1);
+    body[5] = 8;
+    let mut flag = valid.to_vec();
+    flag[1] = 4;
+    for bytes in [vec![], vec![0], body, flag] {
         let reply = kv::apply_bytes(&mut tables, Bytes::from(bytes)).unwrap();
         let unreadable = Err(CommandError::Unreadable);
         assert_eq!(reply, Reply { revision: 2, result: unreadable, replayed: false });
         assert_eq!(tables, before);
+    }
+}
+
+/// Others apply it: passing over it would make this replica another store.
+#[test]
+fn a_command_of_a_newer_format_stops_the_node() {
+    let mut tables = MemoryTables::default();
+    let mut newer = encoded(&command(Body::Txn(then(vec![put("a", "1")])))).to_vec();
+    newer[0] += 1;
+    for bytes in [newer, vec![0xFF]] {
+        let stopped = kv::apply_bytes(&mut tables, Bytes::from(bytes)).unwrap_err();
+        assert!(stopped.0.contains("newer version"), "{stopped}");
+        assert_eq!(tables, MemoryTables::default());
     }
 }
 
@@ -117,7 +128,7 @@ fn an_idempotency_key_is_1_to_128_bytes() {
 #[test]
 fn the_encoding_of_a_plain_put_is_this() {
     let bytes = encoded(&command(Body::Txn(then(vec![put("k", "vv")]))));
-    assert_eq!(bytes, [1, 0, 0, 0, 1, 0, 1, 1, 1, b'k', 2, b'v', b'v', 0, 0, 0, 0][..]);
+    assert_eq!(bytes, [1, 0, 0, 0, 0, 1, 0, 1, 1, 1, b'k', 2, b'v', b'v', 0, 0, 0, 0][..]);
 }
 
 fn nested(depth: usize) -> Txn {

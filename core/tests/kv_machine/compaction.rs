@@ -3,7 +3,7 @@
 use crate::{
     model::Model,
     run,
-    shorthand::{Store, bytes, command, delete, one, put, rows, then},
+    shorthand::{Store, bytes, changed, command, delete, one, put, rows, then},
 };
 use kvorum_core::kv::{
     self, Body, CommandError, MemoryTables, Table, Tables, Txn, compact,
@@ -46,7 +46,7 @@ fn a_deletion_at_the_boundary_is_still_listed_and_goes_with_the_next_compaction(
     let deleted = store.delete("a");
     store.put("b", "1");
     store.compact(deleted).unwrap();
-    let changes = kv::changes(&store.0, (deleted, 0), 10).unwrap().unwrap();
+    let changes = changed(&store.0, (deleted, 0), 10).unwrap();
     assert_eq!(changes[0].key, "a");
     assert_eq!((changes[0].revision, &changes[0].now), (deleted, &None));
     assert_eq!(changes.len(), 2);
@@ -56,7 +56,7 @@ fn a_deletion_at_the_boundary_is_still_listed_and_goes_with_the_next_compaction(
     assert_eq!(rows(&store.0, Table::History).len(), 0);
     assert_eq!(rows(&store.0, Table::Revisions).len(), 1);
     let compacted = CommandError::Compacted { oldest: deleted + 1 };
-    assert_eq!(kv::changes(&store.0, (deleted, 0), 10), Ok(Err(compacted)));
+    assert_eq!(changed(&store.0, (deleted, 0), 10), Err(compacted));
 }
 
 #[test]
@@ -108,7 +108,8 @@ fn long_history() -> (MemoryTables, Model) {
 
 fn both(tables: &mut MemoryTables, model: &mut Model, body: Body) {
     let command = command(body);
-    assert_eq!(kv::apply(tables, &command), Ok(model.apply(&command)));
+    let used = kv::status(tables).unwrap().bytes;
+    assert_eq!(kv::apply(tables, &command), Ok(model.apply(&command, used)));
 }
 
 /// Compacted again and again while rows of the compaction before still wait, also to revisions at
@@ -180,6 +181,6 @@ fn one_command_removes_a_bounded_number_of_rows() {
     }
     assert!(steps >= 2);
     assert_eq!(store.get("a").unwrap().version, changes as u64);
-    assert!(kv::changes(&store.0, (0, 0), 1).unwrap().is_err());
+    assert!(changed(&store.0, (0, 0), 1).is_err());
     assert_eq!(rows(&store.0, Table::Latest)[0].0, bytes("a"));
 }

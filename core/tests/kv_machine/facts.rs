@@ -1,7 +1,7 @@
 //! What etcd 3.5.1 answers, measured, one test per fact.
 
 use crate::shorthand::{
-    Store, ask, between, bytes, command, delete, guard, one, put, put_op, range, then,
+    Store, ask, between, bytes, changed, command, delete, guard, one, put, put_op, range, then,
 };
 use bytes::Bytes;
 use kvorum_core::kv::{
@@ -79,7 +79,7 @@ fn all_keys_of_a_transaction_and_of_a_range_delete_share_one_revision() {
         panic!()
     };
     assert_eq!((deleted, previous.len(), store.revision()), (2, 2, 3));
-    let changes = kv::changes(&store.0, (3, 0), 10).unwrap().unwrap();
+    let changes = changed(&store.0, (3, 0), 10).unwrap();
     let positions: Vec<_> = changes.iter().map(|change| (change.revision, change.sub)).collect();
     assert_eq!(positions, [(3, 0), (3, 1)]);
 }
@@ -221,8 +221,8 @@ fn a_range_after_a_put_sees_the_put_at_the_new_revision() {
     let results = reply.result.unwrap().results;
     let OpReply::Range(before) = &results[0] else { panic!() };
     let OpReply::Range(after) = &results[2] else { panic!() };
-    assert_eq!((before.revision, before.count), (1, 0));
-    assert_eq!((after.revision, after.count, after.items[0].mod_revision), (2, 1, 2));
+    assert_eq!((before.revision, before.items.len()), (1, 0));
+    assert_eq!((after.revision, after.items.len(), after.items[0].mod_revision), (2, 1, 2));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_range_at_the_revision_before_sees_the_store_before_the_transaction() {
     let before = Op::Range(ask(KeyRange::all(), 2));
     let reply = store.txn(then(vec![put("a", "new"), put("b", "new"), before]));
     let OpReply::Range(found) = &reply.result.unwrap().results[2] else { panic!() };
-    assert_eq!((found.count, &found.items[0].value[..]), (1, &b"old"[..]));
+    assert_eq!((found.items.len(), &found.items[0].value[..]), (1, &b"old"[..]));
 }
 
 #[test]
@@ -324,13 +324,7 @@ fn a_guard_over_a_range_holds_when_it_holds_for_every_key() {
 #[test]
 fn values_compare_as_bytes_whatever_their_kind() {
     let mut store = Store::default();
-    store.txn(then(vec![Op::Put(Put {
-        key: bytes("a"),
-        value: bytes("10"),
-        kind: Kind::Json,
-        lease: 0,
-        previous: false,
-    })]));
+    store.txn(then(vec![Op::Put(Put { kind: Kind::Json, ..Put::new(bytes("a"), bytes("10")) })]));
     let guards = vec![
         guard("a", Compare::Less, Target::Value(bytes("9"))),
         guard("a", Compare::Equal, Target::Value(bytes("10"))),
@@ -375,17 +369,17 @@ fn a_change_names_who_made_it_and_what_was_before() {
     store.put("a", "1");
     let txn = Body::Txn(then(vec![put("a", "2"), put("b", "1")]));
     store.apply(&Command { principal: bytes("ada"), ..command(txn) });
-    let changes = kv::changes(&store.0, (3, 0), 10).unwrap().unwrap();
+    let changes = changed(&store.0, (3, 0), 10).unwrap();
     assert_eq!(changes.len(), 2);
     assert!(changes.iter().all(|change| change.principal == "ada"));
     assert_eq!(changes[0].before.as_ref().unwrap().value, "1");
     assert_eq!(changes[0].now.as_ref().unwrap().value, "2");
     assert_eq!(changes[1].before, None);
     // In pieces, without gap or repeat.
-    let first = kv::changes(&store.0, (0, 0), 2).unwrap().unwrap();
+    let first = changed(&store.0, (0, 0), 2).unwrap();
     let last = first.last().unwrap();
-    let rest = kv::changes(&store.0, (last.revision, last.sub + 1), 2).unwrap().unwrap();
-    assert_eq!([first, rest].concat(), kv::changes(&store.0, (0, 0), 9).unwrap().unwrap());
+    let rest = changed(&store.0, (last.revision, last.sub + 1), 2).unwrap();
+    assert_eq!([first, rest].concat(), changed(&store.0, (0, 0), 9).unwrap());
 }
 
 #[test]

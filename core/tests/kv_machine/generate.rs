@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use kvorum_core::kv::{
-    Body, Command, Compare, Delete, Guard, Idempotency, KeyRange, Kind, Op, Put, Query, Target, Txn,
+    Body, Command, Compare, Delete, Fence, Group, Guard, Idempotency, KeyRange, Kind, Op, Put,
+    Query, SettingsChange, Target, Txn, lease::GRANTED,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -54,9 +55,13 @@ impl Arbitrary for Commands {
 }
 
 pub fn command(g: &mut Gen) -> Command {
-    let body = match below(g, 10) {
+    let body = match below(g, 14) {
         0 => Body::Compact { revision: below(g, 40) },
-        1..=5 => Body::Txn(Txn { then: vec![write(g)], ..Txn::default() }),
+        1 => Body::Expire { leases: list(g, 4, lease) },
+        2 if one_in(g, 3) => Body::Tick,
+        2 => Body::Settings(settings(g)),
+        3 | 4 => Body::Txn(Txn { then: vec![of_lease(g)], ..Txn::default() }),
+        5..=9 => Body::Txn(Txn { then: vec![write(g)], ..Txn::default() }),
         _ => Body::Txn(txn(g, 3)),
     };
     let idempotency = one_in(g, 5).then(|| Idempotency {
@@ -64,7 +69,39 @@ pub fn command(g: &mut Gen) -> Command {
         fingerprint: below(g, 2),
     });
     let principal = if one_in(g, 4) { Bytes::from_static(b"eve") } else { Bytes::new() };
-    Command { time_ms: below(g, 100_000), idempotency, principal, body }
+    let fence = one_in(g, 8).then(|| Fence {
+        key: if one_in(g, 30) { key(g) } else { Bytes::from_static(pick(g, &KEYS[..3])) },
+        token: if one_in(g, 10) { 0 } else { 2 + below(g, 4) },
+    });
+    // Of any size, so that the clock goes on throughout a sequence.
+    let size = 256 << below(g, 14);
+    let time_ms = below(g, size);
+    Command { time_ms, wall_ms: below(g, 1000), idempotency, fence, principal, body }
+}
+
+fn settings(g: &mut Gen) -> SettingsChange {
+    let mut some = |values: &[u64]| one_in(g, 2).then(|| pick(g, values));
+    SettingsChange {
+        quota_bytes: some(&[0, 500, 1500]),
+        keep_ms: some(&[0, 20_000, u64::MAX]),
+        keep_revisions: some(&[0, 3, 10]),
+    }
+}
+
+/// An id of few, so that leases meet; rarely one that cannot be.
+fn lease(g: &mut Gen) -> u64 {
+    if one_in(g, 60) { 1 << 63 } else { 1 + below(g, 3) }
+}
+
+fn of_lease(g: &mut Gen) -> Op {
+    match below(g, 5) {
+        0..=2 => Op::Grant {
+            id: if one_in(g, 3) { 0 } else { lease(g) },
+            ttl_ms: pick(g, &[0, 2000, 10_000, 100_000, 9_000_000_000_001]),
+        },
+        3 => Op::KeepAlive { id: lease(g) },
+        _ => Op::Revoke { id: lease(g) },
+    }
 }
 
 pub fn query(g: &mut Gen) -> Query {
@@ -72,11 +109,15 @@ pub fn query(g: &mut Gen) -> Query {
         range: range(g),
         revision: if one_in(g, 2) { 0 } else { below(g, 40) },
         limit: if one_in(g, 2) { 0 } else { below(g, 5) },
-        max_bytes: 0,
         descending: one_in(g, 3),
         keys_only: one_in(g, 4),
         count_only: one_in(g, 6),
-        count: true,
+        count: one_in(g, 2),
+        max_bytes: if one_in(g, 3) { 1 + below(g, 400) } else { 0 },
+        group: one_in(g, 4).then(|| Group {
+            after: below(g, 3),
+            delimiter: Bytes::from_static(pick(g, &[b"a".as_slice(), b"\x00", b"\xff"])),
+        }),
     }
 }
 
@@ -88,6 +129,7 @@ fn ops(g: &mut Gen, depth: u64) -> Vec<Op> {
     list(g, 4, |g| match below(g, 8) {
         0 | 1 => Op::Range(query(g)),
         2 if depth > 1 => Op::Txn(txn(g, depth - 1)),
+        3 => of_lease(g),
         _ => write(g),
     })
 }
@@ -100,8 +142,14 @@ fn write(g: &mut Gen) -> Op {
             key: key(g),
             value: value(g),
             kind: pick(g, &[Kind::Bytes, Kind::Text, Kind::Json]),
-            lease: u64::from(one_in(g, 40)),
+            lease: match below(g, 8) {
+                0 => lease(g),
+                1 if one_in(g, 2) => GRANTED,
+                _ => 0,
+            },
             previous: one_in(g, 2),
+            keep_value: one_in(g, 12),
+            keep_lease: one_in(g, 12),
         })
     }
 }

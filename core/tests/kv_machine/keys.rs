@@ -2,7 +2,7 @@
 
 use crate::shorthand::{Store, ask, bytes, put, rows, then};
 use bytes::Bytes;
-use kvorum_core::kv::{KeyRange, Kind, Op, Put, Query, Table};
+use kvorum_core::kv::{KeyRange, Op, Put, Query, Table};
 use quickcheck::QuickCheck;
 
 /// Writes every key several times and looks at the order in which `History` has them.
@@ -25,13 +25,7 @@ fn history_is_ordered_by_key_and_then_revision_for_all_byte_strings() {
         let mut store = Store::default();
         for round in 0..3 {
             for key in &keys {
-                store.txn(then(vec![Op::Put(Put {
-                    key: bytes(key),
-                    value: Bytes::from(vec![round]),
-                    kind: Kind::Bytes,
-                    lease: 0,
-                    previous: false,
-                })]));
+                store.txn(then(vec![Op::Put(Put::new(bytes(key), Bytes::from(vec![round])))]));
             }
         }
         keys.sort();

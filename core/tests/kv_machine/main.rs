@@ -2,13 +2,16 @@
 //! codecs, and tables that are broken on purpose.
 
 mod broken;
+mod chores;
 mod codec;
 mod compaction;
 mod cost;
 mod facts;
 mod generate;
 mod keys;
+mod leases;
 mod model;
+mod paging;
 mod repeats;
 mod run;
 mod shorthand;

@@ -1,14 +1,30 @@
 //! The reference: what the state machine must do, said in the plainest way, with a copy of the
 //! whole store kept for every revision and no thought of cost.
 
+mod answer;
+mod run;
+mod shape;
+
+use self::{
+    answer::answer,
+    run::Run,
+    shape::{
+        any_empty_key, any_large_lease, any_two, branch, conflict_over_leases, judge, within,
+        write_the_same_key,
+    },
+};
 use bytes::Bytes;
 use kvorum_core::kv::{
-    Body, Command, CommandError, Compare, Guard, KeyRange, KeyValue, Op, OpReply, Query,
-    QueryReply, Reply, Target, Txn, TxnReply,
+    Body, Command, CommandError, KeyRange, KeyValue, LeaseView, Op, Query, QueryReply, Reply, Txn,
+    TxnReply, lease,
 };
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 type State = BTreeMap<Bytes, KeyValue>;
+
+/// TTL and deadline by id.
+type Leases = BTreeMap<u64, (u64, u64)>;
 
 /// One change: revision, sub-index, key, what it became, what it was, who.
 pub type Listed = (u64, u32, Bytes, Option<KeyValue>, Option<KeyValue>, Bytes);
@@ -21,8 +37,15 @@ pub struct Model {
     /// The store as it was at every revision.
     states: BTreeMap<u64, State>,
     pub log: Vec<Listed>,
+    /// The date of each revision.
+    dates: BTreeMap<u64, u64>,
     /// Replies under idempotency keys, with the fingerprint.
     stored: BTreeMap<Bytes, (u64, Reply)>,
+    pub leases: Leases,
+    /// How many lease ids were derived.
+    derived: u64,
+    /// How many bytes may be stored; 0: no limit.
+    pub quota: u64,
 }
 
 impl Default for Model {
@@ -33,13 +56,18 @@ impl Default for Model {
             clock: 0,
             states: BTreeMap::from([(1, State::new())]),
             log: Vec::new(),
+            dates: BTreeMap::new(),
             stored: BTreeMap::new(),
+            leases: Leases::new(),
+            derived: 0,
+            quota: 0,
         }
     }
 }
 
 impl Model {
-    pub fn apply(&mut self, command: &Command) -> Reply {
+    /// `used` is how many bytes are stored: how rows are written is not the model's business.
+    pub fn apply(&mut self, command: &Command, used: u64) -> Reply {
         if let Some(idempotency) = &command.idempotency
             && let Some((fingerprint, reply)) = self.stored.get(&idempotency.key)
         {
@@ -49,21 +77,13 @@ impl Model {
                 self.reply(Err(CommandError::IdempotencyMismatch))
             };
         }
-        let result = match &command.body {
-            Body::Compact { revision } if *revision > self.revision => {
-                Err(CommandError::FutureRevision)
-            }
-            Body::Compact { revision } if *revision <= self.compacted => {
-                Err(CommandError::Compacted { oldest: self.compacted })
-            }
-            Body::Compact { revision } => {
-                self.compacted = *revision;
-                Ok(TxnReply { succeeded: true, results: vec![] })
-            }
-            Body::Txn(txn) => self.txn(txn, &command.principal),
-        };
-        if result.is_ok() {
+        let clock = self.clock;
+        let result = self.fenced(command).and_then(|()| {
             self.clock = self.clock.max(command.time_ms);
+            self.body(command, used)
+        });
+        if result.is_err() {
+            self.clock = clock;
         }
         let reply = self.reply(result);
         if let (Some(idempotency), true) = (&command.idempotency, reply.result.is_ok()) {
@@ -81,41 +101,167 @@ impl Model {
         &self.states[&self.revision]
     }
 
-    fn txn(&mut self, txn: &Txn, principal: &Bytes) -> Result<TxnReply, CommandError> {
+    fn fenced(&self, command: &Command) -> Result<(), CommandError> {
+        let Some(fence) = &command.fence else { return Ok(()) };
+        if fence.key.is_empty() {
+            return Err(CommandError::EmptyKey);
+        }
+        let token = self.now().get(&fence.key).map_or(0, |item| item.create_revision);
+        let holds = token != 0 && token == fence.token;
+        if holds { Ok(()) } else { Err(CommandError::Fenced { token }) }
+    }
+
+    fn body(&mut self, command: &Command, used: u64) -> Result<TxnReply, CommandError> {
+        let mut results = vec![];
+        match &command.body {
+            Body::Compact { revision } if *revision > self.revision => {
+                return Err(CommandError::FutureRevision);
+            }
+            Body::Compact { revision } if *revision <= self.compacted => {
+                return Err(CommandError::Compacted { oldest: self.compacted });
+            }
+            Body::Compact { revision } => self.compacted = *revision,
+            Body::Txn(txn) => return self.txn(txn, command, used),
+            Body::Expire { leases } => {
+                let now = self.clock;
+                results = self.change(command, vec![], |run| {
+                    let expired = |run: &Run<'_>, id: &u64| {
+                        run.leases.get(id).is_some_and(|lease| lease.1 <= now)
+                    };
+                    let mut results = vec![];
+                    for id in leases {
+                        if expired(run, id) {
+                            results.push(run.revoke(*id));
+                        }
+                    }
+                    results
+                });
+            }
+            Body::Tick => {}
+            Body::Settings(change) => self.quota = change.quota_bytes.unwrap_or(self.quota),
+        }
+        Ok(TxnReply { succeeded: true, results })
+    }
+
+    fn txn(&mut self, txn: &Txn, command: &Command, used: u64) -> Result<TxnReply, CommandError> {
         if any_empty_key(txn) {
             return Err(CommandError::EmptyKey);
         }
-        if has_conflict(txn) {
+        if any_large_lease(txn) {
+            return Err(CommandError::LeaseIdTooLarge);
+        }
+        if any_two(txn, write_the_same_key) {
             return Err(CommandError::DuplicateKey);
         }
-        self.check_path(txn)?;
+        if any_two(txn, conflict_over_leases) {
+            return Err(CommandError::LeaseConflict);
+        }
+        let mut path = Path { derived: self.derived, granted: vec![], grows: 0 };
+        self.check_path(txn, command, &mut path)?;
+        if self.quota != 0 && path.grows > 0 && used + path.grows > self.quota {
+            let (needed, limit) = (path.grows, self.quota);
+            return Err(CommandError::NoSpace { used, needed, limit });
+        }
+        self.derived = path.derived;
+        Ok(self.change(command, path.granted, |run| run.txn(txn)))
+    }
+
+    /// Lets `steps` change a copy of the store, which is the store from then on.
+    fn change<T>(
+        &mut self,
+        command: &Command,
+        granted: Vec<u64>,
+        steps: impl FnOnce(&mut Run<'_>) -> T,
+    ) -> T {
         let mut run = Run {
             model: self,
             state: self.now().clone(),
+            leases: self.leases.clone(),
+            granted: (granted, 0),
             changes: Vec::new(),
-            principal: principal.clone(),
+            command,
         };
-        let reply = run.txn(txn);
-        let (state, changes) = (run.state, run.changes);
+        let result = steps(&mut run);
+        let (state, changes, leases) = (run.state, run.changes, run.leases);
+        self.leases = leases;
         if !changes.is_empty() {
             self.revision += 1;
             self.states.insert(self.revision, state);
             self.log.extend(changes);
+            self.dates.insert(self.revision, command.wall_ms);
         }
-        Ok(reply)
+        result
     }
 
     /// Whether the ops on the path that the guards choose can be carried out.
-    fn check_path(&self, txn: &Txn) -> Result<(), CommandError> {
+    fn check_path(
+        &self,
+        txn: &Txn,
+        command: &Command,
+        path: &mut Path,
+    ) -> Result<(), CommandError> {
+        let there = |id: &u64, path: &Path| {
+            let known = self.leases.contains_key(id) || path.granted.contains(id);
+            if known { Ok(()) } else { Err(CommandError::LeaseNotFound) }
+        };
         for op in branch(txn, self.holds(txn)) {
             match op {
-                Op::Put(put) if put.lease != 0 => return Err(CommandError::LeaseNotFound),
+                Op::Put(put) => {
+                    let old = self.now().get(&put.key);
+                    if (put.keep_value || put.keep_lease) && old.is_none() {
+                        return Err(CommandError::KeyNotFound);
+                    }
+                    // A record that is kept counts with its numbers.
+                    let kept = old.filter(|_| put.keep_value || put.keep_lease);
+                    let kept = kept.map_or(0, |item| item.value.len() + numbers(item));
+                    let names = 4 * put.key.len() + command.principal.len();
+                    path.grows += (put.value.len().max(kept) + names + 128) as u64;
+                    match put.lease {
+                        _ if put.keep_lease => {}
+                        0 => {}
+                        lease::GRANTED if !path.granted.is_empty() => {}
+                        id => there(&id, path)?,
+                    }
+                }
+                Op::Grant { ttl_ms, .. } if *ttl_ms > 9_000_000_000_000 => {
+                    return Err(CommandError::LeaseTtlTooLarge);
+                }
+                Op::Grant { id, .. } => {
+                    let id = if *id == 0 { self.free_id(path) } else { *id };
+                    if there(&id, path).is_ok() {
+                        return Err(CommandError::LeaseExists);
+                    }
+                    path.granted.push(id);
+                    path.grows += 64;
+                }
+                Op::KeepAlive { id } | Op::Revoke { id } => there(id, path)?,
                 Op::Range(query) => self.check_query(query)?,
-                Op::Txn(txn) => self.check_path(txn)?,
-                _ => {}
+                Op::Txn(txn) => self.check_path(txn, command, path)?,
+                Op::Delete(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn free_id(&self, path: &mut Path) -> u64 {
+        loop {
+            path.derived += 1;
+            let id = xxh3_64(&path.derived.to_be_bytes()) & i64::MAX as u64;
+            if id != 0 && !self.leases.contains_key(&id) && !path.granted.contains(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// The leases with what is left of them and their keys.
+    pub fn lease_views(&self, now: u64) -> Vec<LeaseView> {
+        let view = |(id, (ttl_ms, deadline)): (&u64, &(u64, u64))| LeaseView {
+            id: *id,
+            ttl_ms: *ttl_ms,
+            remaining_ms: deadline.saturating_sub(now.max(self.clock)),
+            keys: self.now().values().filter(|i| i.lease == *id).map(|i| i.key.clone()).collect(),
+        };
+        self.leases.iter().map(view).collect()
     }
 
     fn check_query(&self, query: &Query) -> Result<(), CommandError> {
@@ -161,6 +307,25 @@ impl Model {
         retained.cloned().map(hide).collect()
     }
 
+    /// What became of a key, newest first, as far as it can still be read or watched: revision,
+    /// date, what it became.
+    pub fn history(&self, key: &Bytes) -> Vec<(u64, u64, Option<KeyValue>)> {
+        let at = self.states[&self.compacted.max(1)].get(key);
+        let there = |revision| at.is_some_and(|item| item.mod_revision == revision);
+        let mut past: Vec<_> = self
+            .log
+            .iter()
+            .filter(|change| change.2 == key)
+            .filter(|change| {
+                let deleted_there = change.0 == self.compacted && change.3.is_none();
+                change.0 > self.compacted || there(change.0) || deleted_there
+            })
+            .map(|change| (change.0, self.dates[&change.0], change.3.clone()))
+            .collect();
+        past.reverse();
+        past
+    }
+
     /// How many rows of `History` are needed for what can still be asked: versions that were
     /// superseded after the compact revision, and tombstones at or after it.
     pub fn needed_history(&self) -> usize {
@@ -170,172 +335,16 @@ impl Model {
     }
 }
 
-/// A transaction under way on a copy of the store.
-struct Run<'a> {
-    model: &'a Model,
-    state: State,
-    changes: Vec<Listed>,
-    principal: Bytes,
+/// What the path through a transaction adds up to.
+struct Path {
+    derived: u64,
+    granted: Vec<u64>,
+    grows: u64,
 }
 
-impl Run<'_> {
-    fn txn(&mut self, txn: &Txn) -> TxnReply {
-        let succeeded = self.model.holds(txn);
-        let results = branch(txn, succeeded).iter().map(|op| self.op(op)).collect();
-        TxnReply { succeeded, results }
-    }
-
-    fn op(&mut self, op: &Op) -> OpReply {
-        let revision = self.model.revision + 1;
-        match op {
-            Op::Put(put) => {
-                let old = self.state.get(&put.key).cloned();
-                let new = KeyValue {
-                    key: put.key.clone(),
-                    value: put.value.clone(),
-                    kind: put.kind,
-                    create_revision: old.as_ref().map_or(revision, |old| old.create_revision),
-                    mod_revision: revision,
-                    version: old.as_ref().map_or(1, |old| old.version + 1),
-                    lease: put.lease,
-                };
-                self.state.insert(put.key.clone(), new.clone());
-                self.change(put.key.clone(), Some(new.clone()), old.clone());
-                OpReply::Put {
-                    version: new.version,
-                    create_revision: new.create_revision,
-                    previous: old.filter(|_| put.previous),
-                }
-            }
-            Op::Delete(delete) => {
-                let gone: Vec<KeyValue> = self
-                    .state
-                    .values()
-                    .filter(|item| within(&delete.range, &item.key))
-                    .cloned()
-                    .collect();
-                for item in &gone {
-                    self.state.remove(&item.key);
-                    self.change(item.key.clone(), None, Some(item.clone()));
-                }
-                OpReply::Delete {
-                    deleted: gone.len() as u64,
-                    previous: if delete.previous { gone } else { vec![] },
-                }
-            }
-            Op::Range(query) => {
-                let current = if self.changes.is_empty() { revision - 1 } else { revision };
-                let past = self.model.states.get(&query.revision);
-                let state = past.filter(|_| query.revision != 0).unwrap_or(&self.state);
-                OpReply::Range(answer(state, query, current))
-            }
-            Op::Txn(txn) => OpReply::Txn(self.txn(txn)),
-        }
-    }
-
-    fn change(&mut self, key: Bytes, now: Option<KeyValue>, before: Option<KeyValue>) {
-        let sub = self.changes.len() as u32;
-        let revision = self.model.revision + 1;
-        self.changes.push((revision, sub, key, now, before, self.principal.clone()));
-    }
-}
-
-fn answer(state: &State, query: &Query, revision: u64) -> QueryReply {
-    let mut items: Vec<KeyValue> =
-        state.values().filter(|item| within(&query.range, &item.key)).cloned().collect();
-    if query.descending {
-        items.reverse();
-    }
-    let count = items.len() as u64;
-    if query.count_only {
-        return QueryReply { revision, items: vec![], count, more: false };
-    }
-    if query.limit != 0 {
-        items.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
-    }
-    if query.keys_only {
-        items.iter_mut().for_each(|item| item.value = Bytes::new());
-    }
-    QueryReply { revision, more: (items.len() as u64) < count, items, count }
-}
-
-fn branch(txn: &Txn, holds: bool) -> &[Op] {
-    if holds { &txn.then } else { &txn.otherwise }
-}
-
-fn within(range: &KeyRange, key: &Bytes) -> bool {
-    match range {
-        KeyRange::One(one) => one == key,
-        KeyRange::Between { start, end } => {
-            key >= start && end.as_ref().is_none_or(|end| key < end)
-        }
-    }
-}
-
-fn judge(guard: &Guard, item: Option<&KeyValue>) -> bool {
-    let number = |of: fn(&KeyValue) -> u64| item.map_or(0, of);
-    let (left, right) = match &guard.target {
-        Target::Version(target) => (number(|item| item.version), *target),
-        Target::Create(target) => (number(|item| item.create_revision), *target),
-        Target::Mod(target) => (number(|item| item.mod_revision), *target),
-        Target::Lease(target) => (number(|item| item.lease), *target),
-        Target::Value(target) => {
-            return item.is_some_and(|item| match guard.compare {
-                Compare::Equal => item.value == target,
-                Compare::NotEqual => item.value != target,
-                Compare::Less => item.value < target,
-                Compare::Greater => item.value > target,
-            });
-        }
-    };
-    match guard.compare {
-        Compare::Equal => left == right,
-        Compare::NotEqual => left != right,
-        Compare::Less => left < right,
-        Compare::Greater => left > right,
-    }
-}
-
-fn any_empty_key(txn: &Txn) -> bool {
-    let empty = |range: &KeyRange| matches!(range, KeyRange::One(key) if key.is_empty());
-    txn.guards.iter().any(|guard| empty(&guard.range))
-        || txn.then.iter().chain(&txn.otherwise).any(|op| match op {
-            Op::Put(put) => put.key.is_empty(),
-            Op::Delete(delete) => empty(&delete.range),
-            Op::Range(query) => empty(&query.range),
-            Op::Txn(txn) => any_empty_key(txn),
-        })
-}
-
-/// Tries every path through the transaction.
-fn has_conflict(txn: &Txn) -> bool {
-    paths(txn).iter().any(|path| {
-        path.iter().enumerate().any(|(at, op)| {
-            path[at + 1..].iter().any(|other| match (op, other) {
-                (Op::Put(a), Op::Put(b)) => a.key == b.key,
-                (Op::Put(put), Op::Delete(delete)) | (Op::Delete(delete), Op::Put(put)) => {
-                    within(&delete.range, &put.key)
-                }
-                _ => false,
-            })
-        })
-    })
-}
-
-/// The ops of every way through the transaction.
-fn paths(txn: &Txn) -> Vec<Vec<&Op>> {
-    [&txn.then, &txn.otherwise]
-        .into_iter()
-        .flat_map(|ops| {
-            ops.iter().fold(vec![vec![]], |ways: Vec<Vec<&Op>>, op| {
-                let steps = match op {
-                    Op::Txn(txn) => paths(txn),
-                    op => vec![vec![op]],
-                };
-                ways.iter()
-                    .flat_map(|way| steps.iter().map(move |step| [&way[..], &step[..]].concat()))
-                    .collect()
-            })
-        })
-        .collect()
+/// The bytes of the numbers that stand before the value in a record.
+fn numbers(item: &KeyValue) -> usize {
+    let len = |number: u64| (1..10).find(|len| number >> (7 * len) == 0).unwrap_or(10);
+    let all = [item.create_revision, item.mod_revision, item.version, item.lease, item.wall_ms];
+    1 + all.into_iter().map(len).sum::<usize>()
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use kvorum_core::kv::{
-    self, Command, KeyRange, MemoryTables, Reply, Tables,
+    self, Body, Changes, Command, KeyRange, MemoryTables, Reply, Tables, TxnReply,
     snapshot::{Decoder, Reader},
 };
 use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult, Testable};
@@ -34,19 +34,53 @@ pub fn agree(commands: &[Command], tables: &mut dyn Tables) -> Verdict {
     let mut g = Gen::from_size_and_seed(50, commands.len() as u64);
     for (at, command) in commands.iter().enumerate() {
         let what = format!("after command {at}, {command:?}");
-        let expected = model.apply(command);
-        let reply = kv::apply(tables, command).map_err(|error| error.to_string())?;
-        same!(reply, expected, what);
-        same!(kv::revision(tables), Ok(model.revision), what);
-        same!(kv::compact_revision(tables), Ok(model.compacted), what);
-        same!(kv::clock_ms(tables), Ok(model.clock), what);
-        same!(kv::digest(tables), kv::digest::recompute(tables), what);
+        apply_both(command, &mut model, tables, &what)?;
+        if generate::one_in(&mut g, 4) {
+            chores(&mut model, tables, &what)?;
+        }
         for _ in 0..3 {
             let query = generate::query(&mut g);
             same!(kv::query(tables, &query), Ok(model.query(&query)), format!("{what}: {query:?}"));
         }
     }
     agree_on_the_past(&model, tables)
+}
+
+fn apply_both(
+    command: &Command,
+    model: &mut Model,
+    tables: &mut dyn Tables,
+    what: &str,
+) -> Verdict {
+    let used = kv::status(tables).map_err(|error| error.to_string())?.bytes;
+    let expected = model.apply(command, used);
+    let reply = kv::apply(tables, command).map_err(|error| error.to_string())?;
+    same!(reply, expected, what);
+    let status = kv::status(tables).map_err(|error| error.to_string())?;
+    let head = (status.revision, status.compacted, status.clock_ms, status.settings.quota_bytes);
+    same!(head, (model.revision, model.compacted, model.clock, model.quota), what);
+    same!(kv::digest(tables), kv::digest::recompute(tables), what);
+    same!(Ok(status.bytes), kv::quota::recompute(tables), what);
+    same!(kv::next_expiry(tables), Ok(model.leases.values().map(|lease| lease.1).min()), what);
+    Ok(())
+}
+
+/// Does what a leader would do without being asked, until there is nothing left to do.
+fn chores(model: &mut Model, tables: &mut dyn Tables, what: &str) -> Verdict {
+    let now = model.clock + 500;
+    for _ in 0..10 {
+        let chore = kv::next_chore(tables, now).map_err(|error| error.to_string())?;
+        let due = model.leases.values().any(|lease| lease.1 <= now);
+        same!(matches!(chore, Some(Body::Expire { .. })), due, format!("{what}: {chore:?}"));
+        let Some(body) = chore else { return Ok(()) };
+        let before = kv::digest(tables);
+        let command = Command { time_ms: now, ..Command::new(body) };
+        apply_both(&command, model, tables, &format!("{what}: then {command:?}"))?;
+        if kv::digest(tables) == before {
+            return Err(format!("{what}: a chore that changes nothing: {command:?}"));
+        }
+    }
+    Err(format!("{what}: the chores do not end"))
 }
 
 /// Every revision, from both ends, and every retained change.
@@ -66,10 +100,13 @@ pub fn agree_at(
             same!(kv::query(tables, &query), Ok(model.query(&query)), format!("{query:?}"));
         }
     }
-    let changes = kv::changes(tables, (model.compacted, 0), usize::MAX)
+    agree_on_leases(model, tables)?;
+    let page = kv::changes_page(tables, &Changes::since(model.compacted))
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("{error:?}"))?;
-    let changes: Vec<_> = changes
+    same!((page.end, page.next), (true, (model.revision + 1, 0)), "the end of the changes");
+    let changes: Vec<_> = page
+        .items
         .into_iter()
         .map(|c| (c.revision, c.sub, c.key, c.now, c.before, c.principal))
         .collect();
@@ -77,8 +114,29 @@ pub fn agree_at(
     Ok(())
 }
 
+/// Every lease, its keys, and the list of all in pages.
+fn agree_on_leases(model: &Model, tables: &dyn Tables) -> Verdict {
+    let now = model.clock + 1;
+    let expected = model.lease_views(now);
+    let mut listed = vec![];
+    loop {
+        let after = listed.last().map_or(0, |view: &kv::LeaseView| view.id);
+        let page = kv::leases(tables, after, now, 2).map_err(|error| error.to_string())?;
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page);
+    }
+    for view in &mut listed {
+        let seen = kv::lease(tables, view.id, now, &[], usize::MAX);
+        *view = seen.map_err(|error| error.to_string())?.map_err(|error| format!("{error:?}"))?;
+    }
+    same!(listed, expected, "the leases");
+    Ok(())
+}
+
 /// Tries random sequences; prints the smallest that fails.
-fn check(property: fn(Commands) -> Verdict, tests: u64) {
+pub fn check(property: fn(Commands) -> Verdict, tests: u64) {
     struct Property(fn(Commands) -> Verdict);
     impl Testable for Property {
         fn result(&self, g: &mut Gen) -> TestResult {
@@ -182,14 +240,18 @@ fn a_refused_command_writes_nothing() {
 fn random_commands_reach_every_outcome() {
     use kvorum_core::kv::CommandError as E;
     let mut seen = std::collections::BTreeMap::<&str, u32>::new();
-    for seed in 0..100 {
+    for seed in 0..300 {
         let mut g = Gen::from_size_and_seed(50, seed);
-        let mut model = Model::default();
+        let (mut model, mut tables) = (Model::default(), MemoryTables::default());
         for _ in 0..60 {
-            let reply = model.apply(&generate::command(&mut g));
+            let command = generate::command(&mut g);
+            let reply = model.apply(&command, kv::status(&tables).unwrap().bytes);
+            kv::apply(&mut tables, &command).unwrap();
             let outcome = match reply.result {
                 _ if reply.replayed => "replayed",
                 Ok(txn) if !txn.succeeded => "guards failed",
+                Ok(_) if command.fence.is_some() => "held",
+                Ok(txn) if ends_a_lease(&command, &txn) => "expired",
                 Ok(_) => "succeeded",
                 Err(E::EmptyKey) => "empty key",
                 Err(E::DuplicateKey) => "duplicate key",
@@ -197,13 +259,26 @@ fn random_commands_reach_every_outcome() {
                 Err(E::FutureRevision) => "future revision",
                 Err(E::LeaseNotFound) => "lease not found",
                 Err(E::IdempotencyMismatch) => "idempotency mismatch",
-                Err(E::Unreadable) => unreachable!("commands are always readable here"),
+                Err(E::KeyNotFound) => "key not found",
+                Err(E::LeaseExists) => "lease exists",
+                Err(E::LeaseTtlTooLarge) => "ttl too large",
+                Err(E::LeaseIdTooLarge) => "lease id too large",
+                Err(E::LeaseConflict) => "lease conflict",
+                Err(E::Fenced { .. }) => "fenced",
+                Err(E::NoSpace { .. }) => "no space",
+                Err(E::Unreadable | E::ReplyNotKept) => {
+                    unreachable!("commands are always readable here")
+                }
             };
             *seen.entry(outcome).or_default() += 1;
         }
     }
-    assert_eq!(seen.len(), 9, "{seen:?}");
+    assert_eq!(seen.len(), 18, "{seen:?}");
     assert!(seen.values().all(|&times| times >= 20), "{seen:?}");
+}
+
+fn ends_a_lease(command: &Command, reply: &TxnReply) -> bool {
+    matches!(command.body, Body::Expire { .. }) && !reply.results.is_empty()
 }
 
 fn stream(tables: &dyn Tables, piece: usize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvorum_core::kv::{
-    self, Body, Command, CommandError, Compare, Delete, Guard, KeyRange, KeyValue, Kind,
+    self, Body, Change, Command, CommandError, Compare, Delete, Guard, KeyRange, KeyValue,
     MemoryTables, Op, OpReply, Put, Query, QueryReply, Reply, Tables, Target, Txn,
 };
 
@@ -23,7 +23,7 @@ pub fn put(key: &str, value: &str) -> Op {
 }
 
 pub fn put_op(key: &str, value: &str, lease: u64, previous: bool) -> Op {
-    Op::Put(Put { key: bytes(key), value: bytes(value), kind: Kind::Bytes, lease, previous })
+    Op::Put(Put { lease, previous, ..Put::new(bytes(key), bytes(value)) })
 }
 
 pub fn delete(range: KeyRange) -> Op {
@@ -34,6 +34,7 @@ pub fn range(range: KeyRange) -> Op {
     Op::Range(ask(range, 0))
 }
 
+/// With the count.
 pub fn ask(range: KeyRange, revision: u64) -> Query {
     Query { revision, count: true, ..Query::of(range) }
 }
@@ -47,7 +48,16 @@ pub fn then(ops: Vec<Op>) -> Txn {
 }
 
 pub fn command(body: Body) -> Command {
-    Command { time_ms: 0, idempotency: None, principal: Bytes::new(), body }
+    Command::new(body)
+}
+
+/// At most `limit` changes from a position on.
+pub fn changed(
+    tables: &dyn Tables,
+    from: (u64, u32),
+    limit: usize,
+) -> Result<Vec<Change>, CommandError> {
+    kv::changes(tables, from, limit).unwrap()
 }
 
 /// A store with short ways to use it.

@@ -55,9 +55,9 @@ impl Envelope {
     fn command(&self, time_ms: u64) -> Command {
         Command {
             time_ms,
+            wall_ms: time_ms,
             idempotency: self.idempotency.clone(),
-            principal: Bytes::new(),
-            body: self.body.clone(),
+            ..Command::new(self.body.clone())
         }
     }
 }

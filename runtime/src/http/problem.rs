@@ -62,6 +62,8 @@ catalogue! {
         "flatten the value, store it as bytes with PUT, or raise KVORUM_MAX_JSON_DEPTH"
     BAD_PERCENT_ENCODING "bad_percent_encoding" 400 "A percent sign is not followed by two hex digits"
         "write a percent sign as %25"
+    INVALID_LEASE "invalid_lease" 400 "The leases of the request cannot be used so"
+        "name a lease once, and revoke without putting or deleting"
     BAD_BASE64 "bad_base64" 400 "The base64 cannot be read"
         "?b64= takes base64url (RFC 4648 section 5)"
     UNKNOWN_PARAMETER "unknown_parameter" 400 "Unknown query parameter"
@@ -96,6 +98,10 @@ catalogue! {
         "send the request again"
     KEY_EXISTS "key_exists" 409 "Key already exists"
         "leave ?create out to overwrite"
+    LEASE_EXISTS "lease_exists" 409 "The lease exists already"
+        "leave the id out, or choose another"
+    REPLY_NOT_KEPT "reply_not_kept" 409 "The request took effect earlier"
+        "read what the request was to change; its answer was too large to be kept"
     DUPLICATE_NODE_ID "duplicate_node_id" 409 "A live node has this NODE_ID"
         "choose another NODE_ID, or stop its holder first"
     TRANSFER_REFUSED "transfer_refused" 409 "Leadership was not handed over"
@@ -104,6 +110,8 @@ catalogue! {
         "ask for a newer revision"
     PRECONDITION_FAILED "precondition_failed" 412 "The condition does not hold"
         "decide again on the member `current`"
+    FENCED "fenced" 412 "The lock is not held any more"
+        "acquire the lock again; its new token fences the old holder"
     BODY_TOO_LARGE "body_too_large" 413 "The request body is too large"
         "split the request or raise KVORUM_MAX_BODY_BYTES"
     VALUE_TOO_LARGE "value_too_large" 413 "The value is too large"
@@ -144,6 +152,8 @@ catalogue! {
         "ask again, or ask another node"
     OUTCOME_UNKNOWN "outcome_unknown" 504 "The outcome could not be learnt"
         "repeat with the same Idempotency-Key; without one, read before writing again"
+    NO_SPACE "no_space" 507 "The quota is used up"
+        "delete keys, wait for history to be compacted, or raise the quota"
 }
 
 /// Whether a mutating request took effect.
@@ -153,6 +163,8 @@ pub enum Applied {
     No,
     /// It may have, or may still.
     Unknown,
+    /// Certainly.
+    Yes,
 }
 
 impl Applied {
@@ -160,6 +172,7 @@ impl Applied {
         match self {
             Applied::No => "no",
             Applied::Unknown => "unknown",
+            Applied::Yes => "yes",
         }
     }
 }
@@ -269,12 +282,13 @@ impl Problem {
         response
     }
 
-    /// Two kinds leave the outcome open; everything else is told before anything is proposed, or
+    /// Two kinds leave the outcome open, one tells of an earlier one; everything else is told before anything is proposed, or
     /// after it is known to have changed nothing.
     #[must_use]
     pub fn applied(&self) -> Applied {
         match self.0.kind {
             OUTCOME_UNKNOWN | INTERNAL => Applied::Unknown,
+            REPLY_NOT_KEPT => Applied::Yes,
             _ => Applied::No,
         }
     }

@@ -10,9 +10,10 @@ use super::{
     negotiate::wants_raw,
     params::{Params, invalid},
     problem::{
-        COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FUTURE_REVISION, IDEMPOTENCY_MISMATCH, INTERNAL,
-        INVALID_CONDITION, KEY_NOT_FOUND, LEASE_NOT_FOUND, NOT_TEXT, OVERLOADED,
-        PRECONDITION_FAILED, Problem, REVISION_NOT_REACHED, STOPPING, UNSUPPORTED,
+        COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FENCED, FUTURE_REVISION, IDEMPOTENCY_MISMATCH,
+        INTERNAL, INVALID_CONDITION, INVALID_LEASE, KEY_NOT_FOUND, LEASE_EXISTS, LEASE_NOT_FOUND,
+        NO_SPACE, NOT_TEXT, OVERLOADED, PRECONDITION_FAILED, Problem, REPLY_NOT_KEPT,
+        REVISION_NOT_REACHED, STOPPING, UNSUPPORTED,
     },
     record, seek,
 };
@@ -285,6 +286,29 @@ pub(super) fn refused(error: CommandError) -> Problem {
         CommandError::IdempotencyMismatch => {
             Problem::new(IDEMPOTENCY_MISMATCH, "this Idempotency-Key was used with another request")
         }
+        CommandError::KeyNotFound => Problem::new(KEY_NOT_FOUND, "the key does not exist"),
+        CommandError::LeaseExists => Problem::new(LEASE_EXISTS, "the lease exists already"),
+        CommandError::LeaseTtlTooLarge => Problem::new(INVALID_LEASE, "the TTL is too large"),
+        CommandError::LeaseIdTooLarge => Problem::new(INVALID_LEASE, "the lease id is too large"),
+        CommandError::LeaseConflict => Problem::new(
+            INVALID_LEASE,
+            "a lease is named twice, or something is written beside a revocation",
+        ),
+        CommandError::Fenced { token } => {
+            Problem::new(FENCED, "the lock is not held under the token of Kvorum-Fence")
+                .member("token", token.to_string())
+        }
+        CommandError::NoSpace { used, needed, limit } => Problem::new(
+            NO_SPACE,
+            format!("{used} bytes are stored, {needed} more may be needed, {limit} are allowed"),
+        )
+        .member("used", used.to_string())
+        .member("needed", needed.to_string())
+        .member("limit", limit.to_string()),
+        CommandError::ReplyNotKept => Problem::new(
+            REPLY_NOT_KEPT,
+            "the request took effect earlier, and its answer was too large to be kept",
+        ),
         CommandError::Unreadable => {
             Problem::new(INTERNAL, "the state machine could not read the command")
         }

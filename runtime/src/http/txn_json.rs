@@ -195,7 +195,7 @@ impl Reader<'_> {
         };
         let previous = switch(&mut members, "previous")?;
         members.end("key, key_base64, value, value_base64, lease, previous")?;
-        Ok(Put { key, value, kind, lease, previous })
+        Ok(Put { kind, lease, previous, ..Put::new(key, value) })
     }
 
     fn delete(&self, text: &str) -> Result<Delete, Problem> {

@@ -25,8 +25,13 @@ pub(super) struct Plan {
 enum Step {
     Put(Bytes),
     Delete,
-    Get { values: bool, count_only: bool },
+    Get {
+        values: bool,
+        count_only: bool,
+    },
     Txn(Plan),
+    /// A grant, a keep-alive or a revocation.
+    Lease,
 }
 
 impl Plan {
@@ -82,6 +87,7 @@ impl Step {
                 Step::Get { values: !query.keys_only, count_only: query.count_only }
             }
             Op::Txn(txn) => Step::Txn(Plan::of(txn)),
+            Op::Grant { .. } | Op::KeepAlive { .. } | Op::Revoke { .. } => Step::Lease,
         }
     }
 
@@ -118,6 +124,14 @@ impl Step {
                 let results = plan.results(outcome, revision);
                 let text =
                     format!("{{\"txn\":{{\"succeeded\":{succeeded},\"results\":{results}}}}}");
+                out.push_str(&text);
+            }
+            (Step::Lease, OpReply::Lease { id, ttl_ms }) => {
+                let text = format!("{{\"lease\":{{\"id\":\"{id}\",\"ttl_ms\":{ttl_ms}}}}}");
+                out.push_str(&text);
+            }
+            (Step::Lease, OpReply::Revoked { id, deleted }) => {
+                let text = format!("{{\"revoke\":{{\"id\":\"{id}\",\"deleted\":{deleted}}}}}");
                 out.push_str(&text);
             }
             // The branch that was taken has replies of its own operations' kinds.

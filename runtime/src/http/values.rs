@@ -35,7 +35,7 @@ pub(super) fn keys_in(body: &Bytes, limits: &Limits) -> Result<Vec<Put>, Problem
         let (value, kind) =
             typed(value, limits.json_depth.saturating_sub(1)).map_err(|f| fault(f, limits))?;
         check_value(&key, &value, limits)?;
-        puts.push(Put { key, value, kind, lease: 0, previous: false });
+        puts.push(Put { kind, ..Put::new(key, value) });
     }
     Ok(puts)
 }

@@ -106,7 +106,7 @@ impl<W: World> Api<W> {
         check_value(&key, &value, &self.limits)?;
         let keys = vec![key.clone()];
         let mut txn = guarded(&keys, &conditions);
-        txn.then.push(Op::Put(Put { key, value, kind, lease: 0, previous: false }));
+        txn.then.push(Op::Put(Put { kind, ..Put::new(key, value) }));
         let write = Write::new(txn, keys, Shape::Put, &head.headers)?;
         self.write(Call { head, body, deadline: self.deadline(timeout) }, write).await
     }
