@@ -1,6 +1,6 @@
 //! Tables that are broken on purpose: the comparison with the model must notice each kind.
 
-use crate::{generate, run};
+use crate::{agree, generate};
 use bytes::Bytes;
 use kvorum_core::kv::{MemoryTables, Order, Table, TableFailure, Tables};
 use quickcheck::Gen;
@@ -83,10 +83,10 @@ fn caught_after(fault: Option<Fault>) -> Option<u64> {
         let mut g = Gen::from_size_and_seed(50, *seed);
         let commands: Vec<_> = (0..50).map(|_| generate::command(&mut g)).collect();
         match fault {
-            None => run::agree(&commands, &mut MemoryTables::default()).is_err(),
+            None => agree::agree(&commands, &mut MemoryTables::default()).is_err(),
             Some(fault) => {
                 let tables = MemoryTables::default();
-                run::agree(&commands, &mut Broken { tables, fault }).is_err()
+                agree::agree(&commands, &mut Broken { tables, fault }).is_err()
             }
         }
     })
@@ -94,11 +94,13 @@ fn caught_after(fault: Option<Fault>) -> Option<u64> {
 
 #[test]
 fn every_kind_of_broken_tables_is_noticed() {
-    use Table::{Dedup, History, Latest, Meta, Revisions};
+    use Table::{Dedup, History, Latest, Leases, Meta, Revisions};
     let mut faults = vec![
         Fault::LosesDeletes(Latest),
         Fault::LosesDeletes(History),
         Fault::LosesDeletes(Revisions),
+        Fault::LosesDeletes(Leases),
+        Fault::LosesOverwrites(Leases),
         Fault::LosesOverwrites(Meta),
         Fault::LosesOverwrites(Latest),
         Fault::ScansPastTheEnd,
@@ -106,7 +108,7 @@ fn every_kind_of_broken_tables_is_noticed() {
         Fault::IgnoresTheOrder,
         Fault::IgnoresTheStop,
     ];
-    for table in [Meta, Latest, History, Revisions, Dedup] {
+    for table in [Meta, Latest, History, Revisions, Dedup, Leases] {
         faults.push(Fault::LosesPuts(table));
         faults.push(Fault::ForgetsTheLastByte(table));
         faults.push(Fault::FindsNothing(table));

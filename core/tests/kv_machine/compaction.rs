@@ -1,8 +1,8 @@
 //! Compaction: what goes, what stays, and that it comes in steps.
 
 use crate::{
+    agree,
     model::Model,
-    run,
     shorthand::{Store, bytes, changed, command, delete, one, put, rows, then},
 };
 use kvorum_core::kv::{
@@ -121,10 +121,10 @@ fn a_large_compaction_is_done_in_steps_that_nobody_can_see() {
     let mut steps_within = 0;
     for revision in [500, 501, 900, 901, 902, 1400] {
         both(&mut tables, &mut model, Body::Compact { revision });
-        run::agree_at(&model, &tables, [revision - 1, revision, revision + 1]).unwrap();
+        agree::agree_at(&model, &tables, [revision - 1, revision, revision + 1]).unwrap();
         steps_within += u32::from(kv::compaction_pending(&tables).unwrap());
         both(&mut tables, &mut model, Body::Txn(then(vec![put("e", "v")])));
-        run::agree_at(&model, &tables, [revision, revision + 5, 0]).unwrap();
+        agree::agree_at(&model, &tables, [revision, revision + 5, 0]).unwrap();
         assert_eq!(kv::digest(&tables), kv::digest::recompute(&tables));
     }
     assert!(steps_within >= 2, "some compaction must begin while rows still wait");
@@ -134,7 +134,7 @@ fn a_large_compaction_is_done_in_steps_that_nobody_can_see() {
         steps += 1;
         assert!(steps < 100, "the sweep must end");
     }
-    run::agree_at(&model, &tables, 1400..1508).unwrap();
+    agree::agree_at(&model, &tables, 1400..1508).unwrap();
     assert_eq!(tables.len(Table::History), model.needed_history());
     assert_eq!(tables.len(Table::Revisions), model.retained_changes().len());
     assert_eq!(kv::digest(&tables), kv::digest::recompute(&tables));

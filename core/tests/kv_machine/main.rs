@@ -1,6 +1,7 @@
 //! The key-value state machine against a plain reference model, the measured facts of etcd, its
 //! codecs, and tables that are broken on purpose.
 
+mod agree;
 mod broken;
 mod chores;
 mod codec;

@@ -1,9 +1,9 @@
 //! Going on where a bound cut an answer: pages together are the whole, without gap or repeat.
 
 use crate::{
+    agree::{Verdict, check},
     generate::{self, Commands},
     model::Model,
-    run::{Verdict, check},
     shorthand::{Store, bytes},
 };
 use kvorum_core::kv::{self, Changes, Group, KeyRange, MemoryTables, Query, Tables};
