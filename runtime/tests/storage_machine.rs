@@ -3,6 +3,7 @@
 
 // The reference and the random commands are the core's own.
 #[path = "../../core/tests/kv_machine/agree.rs"]
+#[allow(dead_code, unused_imports)] // The core's tests use more of it.
 mod agree;
 #[path = "../../core/tests/kv_machine/generate.rs"]
 #[allow(dead_code)] // The core's tests use more of it.
