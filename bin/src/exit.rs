@@ -30,7 +30,7 @@ pub const CODES: &[(u8, &str)] = &[
     (0, "stopped gracefully; help or version shown; healthy"),
     (UNHEALTHY, "kvorum health: not ready, or nobody there"),
     (USAGE, "a variable or an argument is missing, unknown, malformed or contradictory"),
-    (DATA, "the data directory is damaged, or belongs to another node or format"),
+    (DATA, "the data is damaged, another node's or format's, or contradicts the majority's"),
     (
         UNAVAILABLE,
         "a port is in use, an address cannot be listened on, or the cluster refused the join",
