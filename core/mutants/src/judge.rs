@@ -20,14 +20,20 @@ use std::{
 const STEPS: [u64; 7] = [20, 100, 300, 700, 1_400, 2_100, 2_800];
 /// Seeds for a bug that another check has found.
 const SEEDS_WHEN_FOUND: u64 = 20;
+/// Seeds for a bug that another guard makes harmless.
+const SEEDS_WHEN_GUARDED: u64 = 100;
 /// Seeds for the others: of priority A, and of B and C.
 const SEEDS_FOR_A: u64 = 2_800;
 const SEEDS_FOR_OTHERS: u64 = 1_400;
 
-/// How many seeds a bug that nothing else finds is given.
+/// How many seeds a bug that nothing else finds is given: fewer when it is known to be harmless.
 #[must_use]
-pub fn seeds_for(priority: char) -> u64 {
-    if priority == 'A' { SEEDS_FOR_A } else { SEEDS_FOR_OTHERS }
+pub fn seeds_for(mutant: &Mutant, priority: char) -> u64 {
+    match (&mutant.guarded, priority) {
+        (Some(_), _) => SEEDS_WHEN_GUARDED,
+        (None, 'A') => SEEDS_FOR_A,
+        (None, _) => SEEDS_FOR_OTHERS,
+    }
 }
 
 /// Schedules of each law; an ordinary `cargo test` has ten times as many.

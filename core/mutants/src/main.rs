@@ -126,7 +126,8 @@ fn work() -> Result<Vec<String>, String> {
             let forget = options.again && chosen(&mutants[at]);
             let known = results::load(&root, id, basis(at), options.keep);
             let done = |verdict: &Verdict| {
-                verdict.first.is_some() || verdict.seeds >= judge::seeds_for(priority(&mutants[at]))
+                verdict.first.is_some()
+                    || verdict.seeds >= judge::seeds_for(&mutants[at], priority(&mutants[at]))
             };
             match known.filter(|verdict| !forget && done(verdict)) {
                 Some(verdict) => drop(verdicts.insert(at, verdict)),
@@ -159,7 +160,7 @@ fn work() -> Result<Vec<String>, String> {
         }
         let judged = in_parallel(&todo, options.jobs, |at| {
             let mutant = &mutants[at];
-            let budget = judge::seeds_for(priority(mutant));
+            let budget = judge::seeds_for(mutant, priority(mutant));
             let budget = options.seeds.map_or(budget, |most| most.min(budget));
             let verdict = bench.judge(mutant, at + 1, budget)?;
             results::store(&root, &mutant.id, basis(at), &verdict)?;

@@ -28,7 +28,7 @@ pub fn fate(mutant: &Mutant, verdict: Option<&Verdict>) -> Fate {
     match verdict {
         None => Fate::Open,
         Some(verdict) if verdict.first.is_some() => Fate::Found,
-        Some(verdict) if verdict.seeds < crate::judge::seeds_for('C') => Fate::Open,
+        Some(verdict) if verdict.seeds < crate::judge::seeds_for(mutant, 'C') => Fate::Open,
         Some(_) if mutant.guarded.is_some() => Fate::Guarded,
         Some(_) => Fate::Survived,
     }
