@@ -229,7 +229,7 @@ async fn options_and_405_say_what_is_allowed() {
 #[tokio::test]
 async fn unknown_paths_are_problems() {
     let node = Node::leader().await;
-    for path in ["/", "/keys", "/Key/a", "/key1", "/join/", "/cluster/x", "//key/a"] {
+    for path in ["/", "/keys/", "/Key/a", "/key1", "/join/", "/cluster/x", "//key/a"] {
         let problem = node.get(path).await.assert_problem(404, "unknown_path");
         assert!(problem.get("applied").is_none(), "a read applies nothing");
     }
