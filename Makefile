@@ -29,7 +29,7 @@ NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run run-command test fmt lint docs unit golden laws lab sim process contract docker-test docker docker-down model bench bench-core mutants cargo-mutants clean
+.PHONY: help build run run-command test fmt lint docs unit golden laws lab sim process fuzz-http docs-http contract docker-test docker docker-down model bench bench-core mutants cargo-mutants clean
 
 help:
 	@echo 'make build    build the release binary and leave it at ./main'
@@ -95,6 +95,15 @@ sim:
 process:
 	@echo '== real processes'
 	@$(CARGO) test --locked -p kvorum
+
+# A schema-driven fuzzer reads /openapi.json of real nodes. About two minutes.
+fuzz-http:
+	@echo '== fuzzing the HTTP API'
+	@bin/tests/fuzz.sh
+
+# Writes the outputs in docs/http.md anew; the difference is to be read.
+docs-http:
+	@UPDATE_DOCS=1 $(CARGO) test --locked -p kvorum --test process page::every_command
 
 contract:
 	@echo '== the contract, literally'

@@ -83,6 +83,8 @@ pub struct Limits {
     pub watch_progress: Duration,
     /// A watch whose client takes nothing for so long is ended. Default 60 s.
     pub watch_patience: Duration,
+    /// Whether writes of keys are taken only with a condition. Default no.
+    pub require_condition: bool,
     /// How long a body may take to arrive. Default 10 s.
     pub body_timeout: Duration,
     /// `?timeout=` when not given. Default 5 s.
@@ -104,6 +106,7 @@ impl Default for Limits {
             watches: 10_000,
             watch_progress: Duration::from_secs(15),
             watch_patience: Duration::from_secs(60),
+            require_condition: false,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(5),
             max_request_timeout: Duration::from_secs(60),
@@ -288,6 +291,7 @@ fn limits(reader: &Reader) -> Result<Limits, ConfigError> {
         watches: size(reader.count("KVORUM_MAX_WATCHES")?),
         watch_progress: reader.duration("KVORUM_WATCH_PROGRESS")?,
         watch_patience: reader.duration("KVORUM_WATCH_PATIENCE")?,
+        require_condition: reader.word("KVORUM_REQUIRE_CONDITION")? == "on",
         body_timeout: reader.duration("KVORUM_BODY_TIMEOUT")?,
         request_timeout: reader.duration("KVORUM_REQUEST_TIMEOUT")?,
         max_request_timeout: reader.duration("KVORUM_MAX_REQUEST_TIMEOUT")?,

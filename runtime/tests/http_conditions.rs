@@ -4,6 +4,8 @@
 mod http_support;
 
 use http_support::Node;
+use kvorum_runtime::config::Limits;
+use serde_json::json;
 
 async fn with(
     node: &Node,
@@ -101,6 +103,9 @@ async fn create_names_the_first_key_that_exists() {
         .assert_problem(409, "key_exists");
     assert_eq!(problem["message"], "key a already exists");
     node.get("/key/b").await.assert_problem(404, "key_not_found");
+    assert_eq!(problem["current"][1].get("value"), None, "values of many could be too many");
+    let one = node.post("/key?create", r#"{"a":"2"}"#).await.assert_problem(409, "key_exists");
+    assert_eq!((&one["current"]["value"], &one["current"]["version"]), (&json!("1"), &json!(1)));
     assert_eq!(node.post("/key?create=false", r#"{"a":"2"}"#).await.status, 200);
     node.post("/key?create=maybe", r#"{"a":"2"}"#).await.assert_problem(400, "invalid_parameter");
 }
@@ -152,4 +157,40 @@ async fn promises_that_cannot_be_kept_are_not_made() {
     let node = Node::leader().await;
     with(&node, "PUT", "/key/a", "kvorum-fence", "1", "x").await.assert_problem(501, "unsupported");
     assert_eq!(node.executed(), 0);
+}
+
+#[tokio::test]
+async fn a_server_may_insist_on_conditions() {
+    let limits = Limits { require_condition: true, ..Limits::default() };
+    let node = Node::leader_with(limits).await;
+    for (method, path) in [("POST", "/key"), ("PUT", "/key/a"), ("DELETE", "/key/a")] {
+        let refused = node.call(method, path, r#"{"a":1}"#).await;
+        let problem = refused.assert_problem(428, "condition_required");
+        assert_eq!(problem["applied"], "no");
+    }
+    assert_eq!(node.executed(), 0);
+    assert_eq!(node.post("/key?create", r#"{"a":1}"#).await.status, 200);
+    let any = [("if-match", "*")];
+    assert_eq!(node.call_with("PUT", "/key/a", &any, "2").await.status, 200);
+    assert_eq!(node.get("/key/a").await.status, 200);
+    // What says itself what it expects, and what cannot.
+    assert_eq!(node.post("/txn", r#"{"then":[{"delete":{"key":"a"}}]}"#).await.status, 200);
+    assert_eq!(node.call("DELETE", "/keys?all=true", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_number_is_digits_and_is_given_once() {
+    let node = Node::leader().await;
+    for revision in ["+1", "-1", "0x1", "1.0", "", "18446744073709551616"] {
+        let headers = [("kvorum-min-revision", revision)];
+        let answer = node.call_with("GET", "/key/a", &headers, "").await;
+        answer.assert_problem(400, "invalid_condition");
+    }
+    let twice = [("kvorum-min-revision", "1"), ("kvorum-min-revision", "2")];
+    let answer = node.call_with("GET", "/key/a", &twice, "").await;
+    answer.assert_problem(400, "invalid_condition");
+    node.get("/key/a?at=%2B1").await.assert_problem(400, "invalid_parameter");
+    let plus = [("if-match", "\"+1\"")];
+    let answer = node.call_with("GET", "/key/a", &plus, "").await;
+    answer.assert_problem(400, "invalid_condition");
 }

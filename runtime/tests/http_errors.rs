@@ -10,7 +10,7 @@ use kvorum_core::{
 };
 use kvorum_runtime::{
     config::Limits,
-    handle::{ExecuteError, Executed, JoinError, QueryError},
+    handle::{Answer, ExecuteError, Executed, JoinError, QueryError},
     http::problem::{
         Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem, REPLY_NOT_KEPT, REVISION_NOT_REACHED,
     },
@@ -52,6 +52,114 @@ fn codes_are_unique_and_certainty_follows_the_status() {
         }
     }
     assert_eq!(OUTCOME_UNKNOWN.status, 504);
+}
+
+/// Which test provokes which code for its own sake: file, test, codes. Beside it,
+/// `every_problem_can_be_met` makes a node say each of them.
+const PROVOKED: &[(&str, &str, &[&str])] = &[
+    (
+        "http_bodies",
+        "what_is_no_json_object_is_refused_with_the_words_of_the_original",
+        &["invalid_json", "empty_body", "no_data"],
+    ),
+    ("http_bodies", "duplicate_members_are_refused_at_every_level", &["duplicate_key"]),
+    ("http_bodies", "null_is_no_value", &["invalid_value"]),
+    ("http_bodies", "json_may_nest_64_deep_and_a_bomb_does_no_harm", &["json_too_deep"]),
+    ("http_bodies", "keys_and_values_have_limits", &["too_many_keys", "value_too_large"]),
+    (
+        "http_bodies",
+        "an_old_revision_can_be_read_until_it_is_compacted",
+        &["future_revision", "compacted"],
+    ),
+    ("http_keys", "the_empty_key_is_refused_everywhere", &["empty_key"]),
+    ("http_keys", "a_key_may_have_4096_bytes_and_no_more", &["key_too_long"]),
+    ("http_keys", "percent_is_decoded_once_and_a_plus_is_a_plus", &["bad_percent_encoding"]),
+    ("http_keys", "base64url_names_any_key_for_every_method", &["bad_base64"]),
+    ("http_keys", "any_byte_may_be_in_a_key", &["not_text", "key_not_found"]),
+    (
+        "http_keys",
+        "reading_the_collection_is_not_allowed_and_says_what_is",
+        &["method_not_allowed"],
+    ),
+    (
+        "http_protocol",
+        "unknown_parameters_are_refused_with_the_nearest_known_one",
+        &["unknown_parameter"],
+    ),
+    ("http_protocol", "timeouts_are_durations_within_bounds", &["invalid_parameter"]),
+    ("http_protocol", "unknown_paths_are_problems", &["unknown_path"]),
+    ("http_protocol", "a_body_with_broken_framing_is_refused", &["broken_body"]),
+    ("http_protocol", "a_body_that_does_not_arrive_is_given_up", &["body_timeout"]),
+    (
+        "http_protocol",
+        "a_body_announced_as_too_large_is_refused_before_it_is_sent",
+        &["body_too_large"],
+    ),
+    ("http_protocol", "a_head_that_is_too_large_is_refused", &["header_too_large"]),
+    ("http_protocol", "connections_beyond_the_limit_are_turned_away", &["too_many_connections"]),
+    ("http_scan", "what_a_scan_refuses", &["invalid_cursor"]),
+    ("http_txn", "what_is_not_understood_is_refused_with_its_place", &["invalid_txn"]),
+    ("http_conditions", "conditions_that_cannot_be_understood_are_refused", &["invalid_condition"]),
+    ("http_conditions", "create_names_the_first_key_that_exists", &["key_exists"]),
+    ("http_conditions", "if_match_replaces_exactly_the_version_seen", &["precondition_failed"]),
+    ("http_conditions", "a_server_may_insist_on_conditions", &["condition_required"]),
+    ("http_conditions", "promises_that_cannot_be_kept_are_not_made", &["unsupported"]),
+    ("http_idempotency", "keys_that_cannot_be_used_are_refused", &["invalid_idempotency_key"]),
+    (
+        "http_idempotency",
+        "whitespace_makes_no_other_request_but_everything_else_does",
+        &["idempotency_mismatch"],
+    ),
+    ("http_idempotency", "an_answer_too_large_to_keep_is_not_made_up", &["reply_not_kept"]),
+    ("http_cluster", "a_join_without_an_identity_says_what_is_missing", &["invalid_join"]),
+    (
+        "http_cluster",
+        "a_name_that_lives_elsewhere_is_refused_and_its_holder_named",
+        &["duplicate_node_id"],
+    ),
+    (
+        "http_cluster",
+        "a_join_that_cannot_be_now_says_so",
+        &["address_unreachable", "join_busy", "stopping"],
+    ),
+    ("http_cluster", "leadership_is_handed_over_on_request", &["transfer_refused"]),
+    ("http_leader", "who_asks_not_to_forward_is_told_the_leader", &["forwarding_declined"]),
+    ("http_leader", "overload_is_told_at_once", &["overloaded"]),
+    ("http_leader", "without_a_leader_the_wait_ends_with_certainty", &["no_leader"]),
+    ("http_leader", "a_request_is_forwarded_once", &["not_leader"]),
+    ("http_leader", "a_write_that_is_lost_again_and_again_ends_with_certainty", &["overwritten"]),
+    ("http_leader", "reads_wait_for_a_confirmation_until_the_deadline", &["read_timeout"]),
+    ("http_leader", "a_leader_that_hangs_leaves_the_outcome_unknown", &["outcome_unknown"]),
+    ("http_staleness", "a_state_that_cannot_be_confirmed_is_not_shown", &["too_stale"]),
+    ("http_wait", "a_read_waits_for_the_revision_the_client_knows", &["revision_not_reached"]),
+    ("http_watch", "what_a_watch_refuses", &["too_many_watches"]),
+    ("http_watch", "who_never_reads_is_cut_off", &["slow_watcher"]),
+    // Nothing a client can send brings these about; a node that is told to say them does.
+    (
+        "http_errors",
+        "every_problem_can_be_met",
+        &["internal", "invalid_lease", "lease_not_found", "lease_exists", "fenced", "no_space"],
+    ),
+];
+
+#[test]
+fn every_code_has_a_test_that_provokes_it() {
+    let mut provoked = BTreeSet::new();
+    for (file, test, codes) in PROVOKED {
+        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found = text.split_once(&format!("fn {test}()"));
+        let (_, rest) = found.unwrap_or_else(|| panic!("{path} has no test {test}"));
+        let body = rest.split_once("\n}\n").unwrap().0;
+        for code in *codes {
+            let named =
+                body.contains(&format!("\"{code}\"")) || *test == "every_problem_can_be_met";
+            assert!(named, "{test} says nothing of {code}");
+            provoked.insert(*code);
+        }
+    }
+    let known: BTreeSet<&str> = CATALOGUE.iter().map(|kind| kind.code).collect();
+    assert_eq!(provoked, known);
 }
 
 fn refusal(error: CommandError) -> Turn {
@@ -121,7 +229,6 @@ async fn every_problem_can_be_met() {
     meet(node.get("/key/a").await);
     meet(node.post("/key?create", r#"{"a":1}"#).await);
     for error in [
-        CommandError::Compacted { oldest: 5 },
         CommandError::LeaseNotFound,
         CommandError::LeaseExists,
         CommandError::LeaseConflict,
@@ -134,6 +241,11 @@ async fn every_problem_can_be_met() {
         node.next_write(refusal(error));
         meet(node.call("PUT", "/key/a", "v").await);
     }
+
+    let reply = Err(CommandError::Compacted { oldest: 5 });
+    let answer = Answer { applied: Index(1), reply, revision: 9 };
+    node.script.lock().unwrap().reads.push_back(Ok(answer));
+    meet(node.get("/key/a?at=1").await);
 
     // What the node and the cluster have to say.
     for error in [ExecuteError::Overloaded, ExecuteError::Unknown, ExecuteError::Stopping] {
@@ -168,7 +280,11 @@ async fn every_problem_can_be_met() {
     meet(node.call_with("PUT", "/key/a", &[("kvorum-forwarded", "x")], "v").await);
     node.follow(None);
     meet(node.call("PUT", "/key/a?timeout=30ms", "v").await);
+    node.script.lock().unwrap().reads.clear();
+    meet(node.get("/key/a?consistency=stale&max_staleness=0s&timeout=30ms").await);
 
+    let strict = Node::leader_with(Limits { require_condition: true, ..limits.clone() }).await;
+    meet(strict.call("PUT", "/key/a", "v").await);
     let full = Node::leader_with(Limits { connections: 0, ..limits }).await;
     meet(full.get("/livez").await);
 

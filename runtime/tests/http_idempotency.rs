@@ -94,3 +94,17 @@ async fn keys_that_cannot_be_used_are_refused() {
     problem.assert_problem(400, "invalid_idempotency_key");
     assert_eq!(keyed(&node, "PUT", "/key/a", &"k".repeat(128), "v").await.status, 201);
 }
+
+#[tokio::test]
+async fn an_answer_too_large_to_keep_is_not_made_up() {
+    let node = Node::leader().await;
+    node.call("PUT", "/key/large", "x".repeat(70_000)).await;
+    let key = [("idempotency-key", "k1")];
+    let txn = r#"{"then":[{"put":{"key":"large","value":"small","previous":true}}]}"#;
+    let first = node.call_with("POST", "/txn", &key, txn).await;
+    assert_eq!(first.status, 200);
+    let again = node.call_with("POST", "/txn", &key, txn).await;
+    let problem = again.assert_problem(409, "reply_not_kept");
+    assert_eq!(problem["applied"], "yes");
+    assert_eq!(node.get("/key/large?meta").await.json()["version"], 2);
+}

@@ -167,3 +167,68 @@ async fn a_range_goes_at_once_and_everything_only_on_demand() {
     let all = node.call("DELETE", "/keys?all=true", "").await;
     assert_eq!(all.json(), json!({"deleted":2,"revision":7}));
 }
+
+#[tokio::test]
+async fn keys_that_share_a_beginning_are_listed_as_one_directory() {
+    let node = filled(&["a", "d/1", "d/2", "d/e/1", "d/f/1", "d/f/2", "d/g", "e"]).await;
+    let listing = node.get("/keys?prefix=d/&delimiter=/").await.json();
+    assert_eq!(keys(&listing), ["d/1", "d/2", "d/g"]);
+    assert_eq!(listing["prefixes"], json!(["d/e/", "d/f/"]));
+    assert_eq!(listing["count"], 5);
+    let top = node.get("/keys?delimiter=/&format=map").await.json();
+    assert_eq!(top["items"], json!({"a": "v-a", "e": "v-e"}));
+    assert_eq!(top["prefixes"], json!(["d/"]));
+    // A delimiter may have several bytes, and a group need not end in the name of a key.
+    let odd = node.get("/keys?prefix=d&delimiter=/f").await.json();
+    assert_eq!(odd["prefixes"], json!(["d/f"]));
+    assert_eq!(node.get("/keys?prefix=e&delimiter=/").await.json()["prefixes"], json!([]));
+    assert_eq!(node.get("/keys?prefix=e").await.json().get("prefixes"), None);
+}
+
+#[tokio::test]
+async fn pages_of_a_listing_skip_what_is_in_a_directory_in_both_directions() {
+    let node = filled(&["a/1", "a/2", "b", "c/1", "c/2", "d"]).await;
+    node.call("PUT", "/key/%FF%FF/1", "last").await;
+    for (direction, expected) in
+        [("", ["a/", "b", "c/", "d", "*"]), ("&reverse", ["*", "d", "c/", "b", "a/"])]
+    {
+        let mut path = format!("/keys?delimiter=/&limit=1{direction}");
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            let page = node.get(&path).await;
+            let json = page.json();
+            assert_eq!(json["count"], 1);
+            seen.extend(keys(&json));
+            for prefix in json["prefixes"].as_array().unwrap() {
+                seen.push(match prefix.as_str() {
+                    Some(text) => text.to_owned(),
+                    None => {
+                        assert_eq!(*prefix, json!({"prefix_base64": "//8v"}));
+                        "*".to_owned()
+                    }
+                });
+            }
+            match next_of(&page) {
+                Some(next) => path = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, expected, "{direction}");
+    }
+}
+
+#[tokio::test]
+async fn a_delimiter_that_makes_no_sense_is_refused() {
+    let node = filled(&["a"]).await;
+    for query in ["delimiter=", "delimiter=/&count_only"] {
+        node.get(&format!("/keys?{query}")).await.assert_problem(400, "invalid_parameter");
+    }
+    let lines = [("accept", "application/x-ndjson")];
+    let streamed = node.call_with("GET", "/keys?delimiter=/", &lines, "").await;
+    streamed.assert_problem(400, "invalid_parameter");
+    // A cursor of another listing does not fit.
+    let node = filled(&["a", "b"]).await;
+    let next = node.get("/keys?limit=1").await.json()["next"].as_str().unwrap().to_owned();
+    let other = node.get(&format!("/keys?delimiter=/&cursor={next}")).await;
+    other.assert_problem(400, "invalid_cursor");
+}

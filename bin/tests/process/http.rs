@@ -1,7 +1,7 @@
 //! As much HTTP as a test needs: one request per connection, the answer as it came.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Lines, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -14,7 +14,9 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 pub struct Answer {
     pub status: u16,
     pub head: String,
+    /// The body as text; see `bytes` for one that is none.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -50,6 +52,46 @@ pub fn request(
     exchange(stream, &text(address, method, path, body)).map_err(|_| Failed::Broken)
 }
 
+/// As `request`, with headers and a body of any bytes.
+pub fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, Failed> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
+        .map_err(|_| Failed::Connect)?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n").into_bytes();
+    for (name, value) in headers {
+        request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    let length = body.len();
+    request.extend_from_slice(
+        format!("Content-Length: {length}\r\nConnection: close\r\n\r\n").as_bytes(),
+    );
+    request.extend_from_slice(body);
+    stream.write_all(&request).and_then(|()| read(&mut stream)).map_err(|_| Failed::Broken)
+}
+
+/// The lines of a stream that does not end, its head included. By HTTP/1.0, so that nothing stands
+/// between them.
+pub fn lines(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Lines<BufReader<TcpStream>> {
+    let mut stream = TcpStream::connect(address).expect("the node listens");
+    stream.set_read_timeout(Some(READ_LIMIT)).expect("a limit");
+    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).expect("the node reads");
+    BufReader::new(stream).lines()
+}
+
 /// The request as it is written.
 pub fn text(address: SocketAddr, method: &str, path: &str, body: Option<&str>) -> String {
     let body = body.unwrap_or("");
@@ -70,17 +112,19 @@ pub fn read(stream: &mut TcpStream) -> io::Result<Answer> {
     stream.set_read_timeout(Some(READ_LIMIT))?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = bytes.split_off(end.ok_or(io::ErrorKind::UnexpectedEof)? + 4);
+    let head = String::from_utf8(bytes).map_err(io::Error::other)?;
     let status = head.get(9..12).and_then(|code| code.parse().ok());
     let answer = Answer {
         status: status.ok_or(io::ErrorKind::InvalidData)?,
-        head: head.to_owned(),
-        body: body.to_owned(),
+        head,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     };
     // A body cut short is a broken connection, not an answer.
     let announced: Option<usize> = answer.header("content-length").and_then(|n| n.parse().ok());
-    if announced.is_some_and(|length| length != answer.body.len()) {
+    if announced.is_some_and(|length| length != answer.bytes.len()) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answer)

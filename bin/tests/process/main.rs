@@ -6,10 +6,12 @@
 
 mod bed;
 mod failover;
+mod golden;
 mod http;
 mod identity;
 mod join;
 mod node;
+mod page;
 mod refuse;
 mod restart;
 mod stop;

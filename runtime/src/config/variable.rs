@@ -50,6 +50,9 @@ pub(super) const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// Log formats.
 pub(super) const FORMATS: &[&str] = &["auto", "text", "json"];
 
+/// A switch.
+pub(super) const SWITCH: &[&str] = &["off", "on"];
+
 /// The contract's five and the further ones.
 pub const VARIABLES: &[Variable] = &[
     v("NODE_ID", "(required)", Accepts::Name, "this node's name in the cluster"),
@@ -151,6 +154,13 @@ pub const VARIABLES: &[Variable] = &[
         "60s",
         Accepts::Duration(1000, 3_600_000),
         "a watch whose client reads nothing for so long is ended",
+    ),
+    v(
+        "KVORUM_REQUIRE_CONDITION",
+        "off",
+        Accepts::Word(SWITCH),
+        "on: POST /key, PUT and DELETE /key/{key} without If-Match, If-None-Match or ?create are \
+         refused (428), so that nobody overwrites what they have not seen",
     ),
     v(
         "KVORUM_BODY_TIMEOUT",

@@ -19,7 +19,7 @@ use crate::{
 use hyper::{HeaderMap, http::request::Parts};
 
 /// What `POST /cluster/transfer` takes.
-const TRANSFER_PARAMETERS: [&str; 1] = ["timeout"];
+pub(super) const TRANSFER_PARAMETERS: [&str; 1] = ["timeout"];
 
 impl<W: World> Api<W> {
     /// Answers `GET /cluster`.

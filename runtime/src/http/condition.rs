@@ -4,7 +4,10 @@
 //! is the quoted revision of the key's last change. Must never: let a missing key pass as
 //! revision 0.
 
-use super::problem::{INVALID_CONDITION, Problem};
+use super::{
+    params::whole,
+    problem::{INVALID_CONDITION, Problem},
+};
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use kvorum_core::kv::{Compare, Guard, KeyRange, Target};
@@ -112,8 +115,8 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tag
                 Some(_) => return Err(bad(name, "a weak ETag never matches a write; drop the W/")),
             };
             let quoted = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            match quoted.unwrap_or(strong).parse() {
-                Ok(revision) if revision > 0 && revisions.len() < MAX_TAGS => {
+            match whole(quoted.unwrap_or(strong)) {
+                Some(revision) if revision > 0 && revisions.len() < MAX_TAGS => {
                     revisions.push(revision);
                 }
                 _ => return Err(bad(name, &format!("{tag} is not the ETag of a key"))),

@@ -25,7 +25,7 @@ use hyper::{HeaderMap, http::request::Parts};
 use kvorum_core::raft::NodeId;
 
 /// What `POST /join` takes.
-const PARAMETERS: [&str; 1] = ["timeout"];
+pub(super) const PARAMETERS: [&str; 1] = ["timeout"];
 
 /// Members a join may have; more than any version sends.
 const MAX_MEMBERS: usize = 64;

@@ -5,6 +5,7 @@
 //! read a body that is larger than the limit.
 
 pub mod client;
+pub mod openapi;
 pub mod problem;
 pub mod rt;
 pub mod stop;
@@ -32,6 +33,7 @@ mod scan;
 mod seek;
 mod server;
 mod service;
+mod staleness;
 mod txn;
 mod txn_json;
 mod txn_reply;
@@ -61,5 +63,6 @@ struct Api<W: World> {
     limits: Limits,
     client: Client<W>,
     started: Instant,
+    fresh: staleness::Fresh,
     stop: Arc<Stop>,
 }

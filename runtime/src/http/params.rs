@@ -64,7 +64,7 @@ impl Params {
 
     /// A number.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        let parse = |text: &str| text.parse().map_err(|_| invalid(name, text, "a whole number"));
+        let parse = |text: &str| whole(text).ok_or_else(|| invalid(name, text, "a whole number"));
         self.get(name).map(parse).transpose()
     }
 
@@ -79,6 +79,12 @@ impl Params {
             }
         }
     }
+}
+
+/// Digits, and nothing else; `None` also beyond 64 bits.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 /// A value that the parameter does not take.

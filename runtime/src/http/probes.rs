@@ -24,7 +24,7 @@ use kvorum_core::raft::{Index, RoleName};
 const READY_LAG: u64 = 1_000;
 
 /// What `/readyz` takes.
-const READY_PARAMETERS: [&str; 2] = ["verbose", "exclude"];
+pub(super) const READY_PARAMETERS: [&str; 2] = ["verbose", "exclude"];
 
 impl<W: World> Api<W> {
     /// Answers `GET /status`.

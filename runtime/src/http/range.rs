@@ -8,7 +8,7 @@ use super::{
     problem::{INVALID_PARAMETER, Problem},
 };
 use bytes::Bytes;
-use kvorum_core::kv::KeyRange;
+use kvorum_core::kv::{KeyRange, Query};
 
 /// The keys that `params` name.
 pub(super) fn range(params: &Params) -> Result<KeyRange, Problem> {
@@ -35,10 +35,22 @@ pub(super) fn of(
     }
 }
 
-/// The part of `range` after `last`, in the direction of the scan.
-pub(super) fn after(range: KeyRange, last: &[u8], descending: bool) -> KeyRange {
-    let KeyRange::Between { start, end } = range else { return range };
-    if descending {
+/// The part of the scan's range after `last`, a key or a group of keys, in its direction.
+pub(super) fn after(scan: &Query, last: &[u8]) -> KeyRange {
+    let KeyRange::Between { start, end } = scan.range.clone() else { return scan.range.clone() };
+    let is_group = scan.group.as_ref().is_some_and(|group| group.of(last).is_some());
+    if is_group && !scan.descending {
+        let KeyRange::Between { end: next, .. } = KeyRange::prefix(Bytes::copy_from_slice(last))
+        else {
+            unreachable!("a prefix is a range")
+        };
+        // No key comes after those that begin with FF bytes only.
+        let Some(next) = next else {
+            return KeyRange::Between { start: start.clone(), end: Some(start) };
+        };
+        return KeyRange::Between { start: next, end };
+    }
+    if scan.descending {
         return KeyRange::Between { start, end: Some(Bytes::copy_from_slice(last)) };
     }
     let mut next = Vec::with_capacity(last.len() + 1);

@@ -8,7 +8,7 @@ use super::{
     condition::{Conditions, Judgement},
     key::{key, shown},
     negotiate::wants_raw,
-    params::{Params, invalid},
+    params::{Params, invalid, whole},
     problem::{
         COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FENCED, FUTURE_REVISION, IDEMPOTENCY_MISMATCH,
         INTERNAL, INVALID_CONDITION, INVALID_LEASE, KEY_NOT_FOUND, LEASE_EXISTS, LEASE_NOT_FOUND,
@@ -16,6 +16,7 @@ use super::{
         REVISION_NOT_REACHED, STOPPING, UNSUPPORTED,
     },
     record, seek,
+    staleness::staleness_of,
 };
 use crate::{
     handle::{Answer, Consistency, Phase, QueryError},
@@ -34,8 +35,8 @@ use kvorum_core::{
 use std::time::Duration;
 
 /// What `GET /key/{key}` takes.
-pub(super) const PARAMETERS: [&str; 8] =
-    ["raw", "meta", "consistency", "timeout", "b64", "at", "wait", "since"];
+pub(super) const PARAMETERS: [&str; 9] =
+    ["raw", "meta", "consistency", "max_staleness", "timeout", "b64", "at", "wait", "since"];
 
 /// The store's revision at an answer.
 const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
@@ -52,6 +53,8 @@ const MIN_REVISION: HeaderName = HeaderName::from_static("kvorum-min-revision");
 pub(super) struct Read {
     pub query: Query,
     pub consistency: Consistency,
+    /// Of a stale read: the oldest that will do.
+    pub staleness: Option<Duration>,
     /// The state must have reached this revision.
     pub least: u64,
     pub timeout: Duration,
@@ -71,7 +74,8 @@ impl<W: World> Api<W> {
         let least = least_revision(&head.headers)?;
         let wait = self.patience_for_news(&params, &head.headers, &conditions)?;
         let timeout = self.timeout(&params)?;
-        let read = Read { query, consistency, least, timeout };
+        let staleness = staleness_of(&params, consistency)?;
+        let read = Read { query, consistency, staleness, least, timeout };
         let (answer, news) = match &wait {
             None => (self.read(&read).await?, true),
             Some(wait) => self.read_when_changed(&read, wait, &conditions).await?,
@@ -120,7 +124,10 @@ impl<W: World> Api<W> {
         let deadline = self.deadline(read.timeout);
         let mut pause = self.first_pause();
         loop {
-            let answer = self.query(read.query.clone(), read.consistency, deadline).await?;
+            let answer = match read.staleness {
+                None => self.query(read.query.clone(), read.consistency, deadline).await?,
+                Some(bound) => self.query_within(&read.query, bound, deadline).await?,
+            };
             if answer.revision >= read.least {
                 return Ok(answer);
             }
@@ -147,10 +154,16 @@ impl<W: World> Api<W> {
             let view = self.handle.view().get();
             // A node outside a cluster has no state worth showing, however stale.
             if view.phase != Phase::Joining {
+                let asked = self.world.now();
                 let answer = self.handle.query(query.clone(), consistency);
                 match self.until(deadline, answer).await {
                     None => return Err(seek::read_timeout(&view)),
-                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Ok(answer)) => {
+                        if consistency == Consistency::Linearizable {
+                            self.fresh.note(asked);
+                        }
+                        return Ok(answer);
+                    }
                     Some(Err(QueryError::NoLeader)) => {}
                     Some(Err(QueryError::Overloaded)) => {
                         return Err(Problem::new(OVERLOADED, "too many reads are under way"));
@@ -179,9 +192,11 @@ impl<W: World> Api<W> {
 
 /// `Kvorum-Min-Revision`, or 0.
 pub(super) fn least_revision(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(value) = headers.get(MIN_REVISION) else { return Ok(0) };
-    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        let message = "Kvorum-Min-Revision is not a revision";
+    let mut given = headers.get_all(MIN_REVISION).iter();
+    let Some(value) = given.next() else { return Ok(0) };
+    let number = value.to_str().ok().and_then(whole);
+    number.filter(|_| given.next().is_none()).ok_or_else(|| {
+        let message = "Kvorum-Min-Revision is not one revision";
         Problem::new(INVALID_CONDITION, message).hint("send the Kvorum-Revision of an answer")
     })
 }

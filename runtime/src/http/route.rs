@@ -1,7 +1,7 @@
 //! Which path means what, and which methods it takes.
 //!
-//! Rule: one table; 404, 405, OPTIONS and HEAD follow from it. Must never: let a key collide with
-//! a path (keys live under `/key/`).
+//! Rule: one table; 404, 405, OPTIONS, HEAD and the OpenAPI document follow from it. Must never:
+//! let a key collide with a path (keys live under `/key/`).
 
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,32 +32,51 @@ pub(super) enum Route<'p> {
     Readyz,
     /// `/version`
     Version,
+    /// `/openapi.json`
+    OpenApi,
     /// `*`: the server itself (RFC 9110 §9.3.7).
     Server,
 }
 
+/// The paths without a variable part.
+const FIXED: &[(&str, Route<'static>)] = &[
+    ("/key", Route::Keys),
+    ("/keys", Route::Range),
+    ("/txn", Route::Txn),
+    ("/watch", Route::Watch),
+    ("/join", Route::Join),
+    ("/cluster", Route::Cluster),
+    ("/cluster/transfer", Route::Transfer),
+    ("/status", Route::Status),
+    ("/health", Route::Health),
+    ("/livez", Route::Livez),
+    ("/readyz", Route::Readyz),
+    ("/version", Route::Version),
+    ("/openapi.json", Route::OpenApi),
+];
+
+/// How a path with a variable part is read; `None` when it is another path.
+type Read = for<'p> fn(&'p str) -> Option<Route<'p>>;
+
+/// The paths with a variable part, in the order in which they are tried.
+const VARIABLE: &[(&str, Read)] = &[
+    ("/key/{key}", |path| path.strip_prefix("/key/").map(Route::Key)),
+    // The same with an empty key: the key is in `?b64=`.
+    ("/key/", |path| (path == "/key/").then_some(Route::Key(""))),
+];
+
 impl Route<'_> {
     /// What `path` names, if anything.
     pub(super) fn of(path: &str) -> Option<Route<'_>> {
-        if let Some(key) = path.strip_prefix("/key/") {
-            return Some(Route::Key(key));
-        }
-        Some(match path {
-            "/key" => Route::Keys,
-            "/keys" => Route::Range,
-            "/txn" => Route::Txn,
-            "/watch" => Route::Watch,
-            "/join" => Route::Join,
-            "/cluster" => Route::Cluster,
-            "/cluster/transfer" => Route::Transfer,
-            "/status" => Route::Status,
-            "/health" => Route::Health,
-            "/livez" => Route::Livez,
-            "/readyz" => Route::Readyz,
-            "/version" => Route::Version,
-            "*" => Route::Server,
-            _ => return None,
-        })
+        let fixed = || FIXED.iter().find(|(known, _)| *known == path).map(|(_, route)| *route);
+        let server = || (path == "*").then_some(Route::Server);
+        VARIABLE.iter().find_map(|(_, read)| read(path)).or_else(fixed).or_else(server)
+    }
+
+    /// Every path there is, its variable part in braces.
+    pub(super) fn templates() -> impl Iterator<Item = &'static str> {
+        let variable = VARIABLE.iter().map(|(template, _)| *template);
+        FIXED.iter().map(|(path, _)| *path).chain(variable)
     }
 
     /// The methods it takes, as the `Allow` header lists them.
@@ -73,7 +92,8 @@ impl Route<'_> {
             | Route::Health
             | Route::Livez
             | Route::Readyz
-            | Route::Version => "GET, HEAD, OPTIONS",
+            | Route::Version
+            | Route::OpenApi => "GET, HEAD, OPTIONS",
         }
     }
 }

@@ -7,27 +7,30 @@ use super::{
     Api, Content, Reply,
     content::Pieces,
     cursor::Cursor,
-    json::push_string,
+    json::{self, push_string},
     negotiate::wants_lines,
     params::{Params, invalid},
     problem::{INVALID_PARAMETER, NOT_TEXT, Problem},
     range,
-    read::{Read, consistency_of, json, least_revision, refused, stamps, told},
+    read::{Read, consistency_of, json as ok_json, least_revision, refused, stamps, told},
     record,
+    staleness::staleness_of,
 };
 use crate::{
     handle::{Answer, Consistency},
     world::World,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use hyper::{
     header::{self, HeaderValue},
     http::request::Parts,
 };
-use kvorum_core::kv::{KeyRange, KeyValue, Query, QueryReply};
+use kvorum_core::kv::{Group, KeyRange, KeyValue, Query, QueryReply};
 use std::{sync::Arc, time::Duration};
 
 /// What `GET /keys` takes.
-pub(super) const PARAMETERS: [&str; 12] = [
+pub(super) const PARAMETERS: [&str; 14] = [
     "prefix",
     "start",
     "end",
@@ -35,10 +38,12 @@ pub(super) const PARAMETERS: [&str; 12] = [
     "reverse",
     "keys_only",
     "count_only",
+    "delimiter",
     "at",
     "cursor",
     "format",
     "consistency",
+    "max_staleness",
     "timeout",
 ];
 
@@ -55,6 +60,7 @@ const STREAM_BYTES: u64 = 256 << 10;
 struct Scan {
     query: Query,
     consistency: Consistency,
+    staleness: Option<Duration>,
     /// What the client knows the store to have reached.
     least: u64,
     timeout: Duration,
@@ -73,7 +79,7 @@ impl<W: World> Api<W> {
         if let Some(text) = params.get("cursor") {
             let cursor = Cursor::decode(text, scan.identity.as_bytes())?;
             scan.query.revision = cursor.revision;
-            scan.query.range = range::after(scan.query.range, &cursor.last, scan.query.descending);
+            scan.query.range = range::after(&scan.query, &cursor.last);
         }
         if wants_lines(&head.headers) {
             return self.stream(scan, params.get("limit").is_some()).await;
@@ -86,7 +92,7 @@ impl<W: World> Api<W> {
         };
         let revision = scan.revision_of(&page);
         let next = (page.more && !scan.query.count_only).then(|| {
-            let last = page.items.last().map(|item| item.key.clone()).unwrap_or_default();
+            let last = last_of(&page, scan.query.descending);
             Cursor { revision, last }.encode(scan.identity.as_bytes())
         });
         if let Some(next) = &next {
@@ -95,20 +101,19 @@ impl<W: World> Api<W> {
                 headers.insert(header::LINK, link);
             }
         }
-        Ok(json(scan.render(&page, revision, next.as_deref())?, headers))
+        Ok(ok_json(scan.render(&page, revision, next.as_deref())?, headers))
     }
 
     async fn page(&self, scan: &Scan) -> Result<Answer, Problem> {
-        let Scan { query, consistency, least, timeout, .. } = scan;
-        let query = query.clone();
-        let (consistency, least, timeout) = (*consistency, *least, *timeout);
-        self.read(&Read { query, consistency, least, timeout }).await
+        let Scan { consistency, staleness, least, timeout, .. } = *scan;
+        let query = scan.query.clone();
+        self.read(&Read { query, consistency, staleness, least, timeout }).await
     }
 
     /// One JSON object per line, and a last line that says that nothing is missing.
     async fn stream(self: &Arc<Self>, mut scan: Scan, limited: bool) -> Result<Reply, Problem> {
-        if scan.map || scan.query.count_only {
-            let message = "a stream has neither format=map nor count_only";
+        if scan.map || scan.query.count_only || scan.query.group.is_some() {
+            let message = "a stream has neither format=map nor count_only nor delimiter";
             return Err(Problem::new(INVALID_PARAMETER, message));
         }
         let mut left = if limited { scan.query.limit } else { u64::MAX };
@@ -142,9 +147,8 @@ impl<W: World> Api<W> {
                     pieces.send(line).await;
                     return;
                 }
-                let last = page.items.last().map(|item| item.key.clone()).unwrap_or_default();
-                let range = scan.query.range.clone();
-                scan.query.range = range::after(range, &last, scan.query.descending);
+                let last = last_of(&page, scan.query.descending);
+                scan.query.range = range::after(&scan.query, &last);
                 scan.query.limit = left.min(STREAM_ITEMS);
                 page = match api.next_page(&scan).await {
                     Ok(next) => next,
@@ -196,9 +200,23 @@ impl Scan {
         if params.get("cursor").is_some() && params.get("at").is_some() {
             return Err(Problem::new(INVALID_PARAMETER, "a cursor has its revision; drop at"));
         }
-        let identity = format!("{:?} {}", query.range, query.descending);
+        if let Some(delimiter) = params.bytes("delimiter") {
+            if delimiter.is_empty() {
+                return Err(invalid("delimiter", "", "one byte or more, e.g. /"));
+            }
+            if query.count_only {
+                let message = "count_only counts keys, not groups; drop delimiter";
+                return Err(Problem::new(INVALID_PARAMETER, message));
+            }
+            let after = params.bytes("prefix").map_or(0, <[u8]>::len) as u64;
+            let delimiter = Bytes::copy_from_slice(delimiter);
+            query.group = Some(Group { after, delimiter });
+        }
+        let identity = format!("{:?} {} {:?}", query.range, query.descending, query.group);
         let consistency = consistency_of(params)?;
-        Ok(Scan { query, consistency, least: 0, timeout: Duration::ZERO, identity, map })
+        let staleness = staleness_of(params, consistency)?;
+        let (least, timeout) = (0, Duration::ZERO);
+        Ok(Scan { query, consistency, staleness, least, timeout, identity, map })
     }
 
     /// The revision the scan is of.
@@ -215,8 +233,8 @@ impl Scan {
         if self.query.count_only {
             return Ok(format!("{{\"revision\":{revision},\"count\":{}}}", page.count));
         }
-        let mut out =
-            format!("{{\"revision\":{revision},\"count\":{},\"items\":", page.items.len());
+        let count = page.items.len() + page.groups.len();
+        let mut out = format!("{{\"revision\":{revision},\"count\":{count},\"items\":");
         out.push(if self.map { '{' } else { '[' });
         for (position, item) in page.items.iter().enumerate() {
             if position > 0 {
@@ -229,12 +247,31 @@ impl Scan {
             }
         }
         out.push(if self.map { '}' } else { ']' });
+        if self.query.group.is_some() {
+            let groups: Vec<String> = page.groups.iter().map(|group| prefix_json(group)).collect();
+            out.push_str(&format!(",\"prefixes\":[{}]", groups.join(",")));
+        }
         if let Some(next) = next {
             out.push_str(",\"next\":");
             push_string(&mut out, next);
         }
         out.push('}');
         Ok(out)
+    }
+}
+
+/// Where a page ends.
+fn last_of(page: &QueryReply, descending: bool) -> Bytes {
+    let ends = [page.items.last().map(|item| &item.key), page.groups.last()].into_iter().flatten();
+    let last = if descending { ends.min() } else { ends.max() };
+    last.cloned().unwrap_or_default()
+}
+
+/// A group's name as text, or an object that says that it is base64.
+fn prefix_json(group: &[u8]) -> String {
+    match std::str::from_utf8(group) {
+        Ok(text) => json::string(text),
+        Err(_) => format!("{{\"prefix_base64\":\"{}\"}}", STANDARD.encode(group)),
     }
 }
 

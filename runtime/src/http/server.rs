@@ -8,6 +8,7 @@ use super::{
     client::Client,
     problem::{Problem, TOO_MANY_CONNECTIONS},
     rt::{TaskExecutor, TaskTimer},
+    staleness::Fresh,
     stop::Stop,
 };
 use crate::{
@@ -58,7 +59,9 @@ pub async fn serve<W: World>(
 ) {
     let client = Client::new(world.clone());
     let started = world.now();
-    let api = Arc::new(Api { world, handle, limits, client, started, stop: Arc::clone(&stop) });
+    let fresh = Fresh::default();
+    let stopping = Arc::clone(&stop);
+    let api = Arc::new(Api { world, handle, limits, client, started, fresh, stop: stopping });
     let open = Arc::new(Open::default());
     accept(&api, listener, &stop, &open).await;
     open.none().await;

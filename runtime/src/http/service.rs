@@ -47,7 +47,7 @@ impl<W: World> Api<W> {
         check_head(head, &self.limits)?;
         let path = head.uri.path();
         let Some(route) = Route::of(path) else {
-            return Err(Problem::new(UNKNOWN_PATH, format!("there is no path {path}")));
+            return Err(unknown_path(path));
         };
         // A HEAD is a GET whose body `finish` withholds (RFC 9110 §9.3.2).
         let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
@@ -69,6 +69,7 @@ impl<W: World> Api<W> {
             (Route::Livez, &Method::GET) => self.livez(head),
             (Route::Readyz, &Method::GET) => self.readyz(head),
             (Route::Version, &Method::GET) => self.version(head),
+            (Route::OpenApi, &Method::GET) => self.openapi(head),
             (route, _) => Err(not_allowed(route, head)),
         }
     }
@@ -104,9 +105,12 @@ impl<W: World> Api<W> {
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if head.method == Method::HEAD {
-            let length = reply.body().size_hint().exact().unwrap_or(0);
+            // A stream has no length to tell.
+            let length = reply.body().size_hint().exact();
             *reply.body_mut() = Default::default();
-            if !matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            let bodiless =
+                matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            if let Some(length) = length.filter(|_| !bodiless) {
                 reply.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
@@ -132,6 +136,12 @@ fn options(route: Route<'_>) -> Reply {
     *reply.status_mut() = StatusCode::NO_CONTENT;
     reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
     reply
+}
+
+fn unknown_path(path: &str) -> Problem {
+    let paths: Vec<&str> = Route::templates().collect();
+    Problem::new(UNKNOWN_PATH, format!("there is no path {path}"))
+        .hint(format!("the paths are {}", paths.join(", ")))
 }
 
 fn not_allowed(route: Route<'_>, head: &Parts) -> Problem {

@@ -11,7 +11,7 @@ use super::{
     key::key,
     negotiate::{is_json, wants_minimal},
     params::Params,
-    problem::{Problem, TOO_MANY_KEYS},
+    problem::{CONDITION_REQUIRED, Problem, TOO_MANY_KEYS},
     seek::Call,
     values::{check_value, echo, json_value, keys_in},
 };
@@ -64,7 +64,7 @@ impl<W: World> Api<W> {
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &POST_PARAMETERS)?;
         let create = params.flag("create")?;
-        let conditions = Conditions::parse(&head.headers, true)?;
+        let conditions = self.conditions(&head.headers, create)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let puts = keys_in(&body, &self.limits)?;
@@ -78,7 +78,7 @@ impl<W: World> Api<W> {
                 compare: Compare::Equal,
                 target: Target::Version(0),
             }));
-            txn.otherwise = keys.iter().map(|key| look(key, true)).collect();
+            txn.otherwise = keys.iter().map(|key| look(key, keys.len() > 1)).collect();
         }
         txn.then = puts.into_iter().map(Op::Put).collect();
         let shape = Shape::Echo { text, create: create && conditions.is_empty() };
@@ -95,7 +95,7 @@ impl<W: World> Api<W> {
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
-        let conditions = Conditions::parse(&head.headers, true)?;
+        let conditions = self.conditions(&head.headers, false)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let (value, kind) = if is_json(&head.headers) {
@@ -115,13 +115,23 @@ impl<W: World> Api<W> {
     pub(super) async fn delete_key(&self, head: &Parts, path: &str) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
-        let conditions = Conditions::parse(&head.headers, true)?;
+        let conditions = self.conditions(&head.headers, false)?;
         let deadline = self.deadline(self.timeout(&params)?);
         let keys = vec![key.clone()];
         let mut txn = guarded(&keys, &conditions);
         txn.then.push(Op::Delete(Delete { range: KeyRange::One(key), previous: false }));
         let write = Write::new(txn, keys, Shape::Deleted, &head.headers)?;
         self.write(Call { head, body: Bytes::new(), deadline }, write).await
+    }
+
+    /// The conditions of a write of keys, without which this server may not take it.
+    fn conditions(&self, headers: &HeaderMap, create: bool) -> Result<Conditions, Problem> {
+        let conditions = Conditions::parse(headers, true)?;
+        if self.limits.require_condition && conditions.is_empty() && !create {
+            let message = "the write has no condition, and KVORUM_REQUIRE_CONDITION is on";
+            return Err(Problem::new(CONDITION_REQUIRED, message));
+        }
+        Ok(conditions)
     }
 
     async fn write(&self, call: Call<'_>, write: Write) -> Result<Reply, Problem> {

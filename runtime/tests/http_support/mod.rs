@@ -1,6 +1,8 @@
 //! A node behind its `Handle` that does as it is told, its HTTP server on loopback, and clients.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub mod documented;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -355,7 +357,9 @@ pub async fn call(
     let response = patient(sender.send_request(request)).await.unwrap();
     let (head, body) = response.into_parts();
     let body = patient(body.collect()).await.unwrap().to_bytes();
-    Res { status: head.status.as_u16(), headers: head.headers, body }
+    let res = Res { status: head.status.as_u16(), headers: head.headers, body };
+    documented::check(method, path, &res);
+    res
 }
 
 pub async fn patient<F: Future>(future: F) -> F::Output {
