@@ -5,12 +5,14 @@
 
 use crate::{
     history::{Answer, Call, Guard, Outcome, Reply, Value},
+    store::wire::Sent,
     world::SimWorld,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -41,6 +43,12 @@ impl Client {
     #[must_use]
     pub fn new(world: SimWorld, proxy: Proxy) -> Client {
         Client { world, connection: None, proxy }
+    }
+
+    /// What stands between it and the cluster.
+    #[must_use]
+    pub fn proxy(&self) -> Proxy {
+        self.proxy
     }
 
     /// Sends a request to `address` (`host:port`) and waits for the answer within `patience`.
@@ -88,6 +96,34 @@ impl Client {
         Some(Response::from_parts(head, body))
     }
 
+    /// Asks `address` for a stream, on a connection of its own.
+    pub async fn open(
+        &mut self,
+        address: &str,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Opened {
+        let deadline = self.world.now().after(patience);
+        let world = self.world.clone();
+        let begin = async {
+            let stream = world.dial(address).await.ok()?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+            tokio::spawn(connection);
+            let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+            if head.status == StatusCode::OK {
+                let world = world.clone();
+                return Some(Opened::Stream(Stream { world, body, _sender: sender }));
+            }
+            let body = body.collect().await.ok()?.to_bytes();
+            Some(Opened::Refused(Response::from_parts(head, body)))
+        };
+        tokio::select! {
+            biased;
+            opened = begin => opened.unwrap_or(Opened::Nothing),
+            () = self.world.sleep_until(deadline) => Opened::Nothing,
+        }
+    }
+
     /// Carries out `call` at `address`.
     pub async fn call(&mut self, address: &str, call: &Call, patience: Duration) -> Outcome {
         let mut sent = call.clone();
@@ -115,6 +151,41 @@ impl Client {
     }
 }
 
+/// What came of asking for a stream.
+pub enum Opened {
+    /// It begins.
+    Stream(Stream),
+    /// Another answer.
+    Refused(Response<Bytes>),
+    /// No answer.
+    Nothing,
+}
+
+/// The body of an answer, piece by piece. The connection ends when it is dropped.
+pub struct Stream {
+    world: SimWorld,
+    body: Incoming,
+    /// The connection lives as long as somebody could ask more of it.
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end, after an error, or when none came within `patience`.
+    pub async fn piece(&mut self, patience: Duration) -> Option<Bytes> {
+        let deadline = self.world.now().after(patience);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = self.body.frame() => frame?.ok()?,
+                () = self.world.sleep_until(deadline) => return None,
+            };
+            if let Ok(data) = frame.into_data() {
+                return Some(data);
+            }
+        }
+    }
+}
+
 /// What stands between a client and the cluster. All but the first are planted bugs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Proxy {
@@ -125,6 +196,35 @@ pub enum Proxy {
     LocalReads,
     /// "Unknown" is told as "no".
     UnknownIsNo,
+    /// A repeat comes without its idempotency key.
+    ForgetsKeys,
+    /// A read of the past is answered from the present.
+    ForgetsThePast,
+    /// A write comes without its fence.
+    ForgetsFences,
+    /// A watch that goes on elsewhere begins one revision too late.
+    SkipsOne,
+    /// A watch that goes on elsewhere begins one revision too early.
+    RepeatsOne,
+    /// Of several changes in one message, the last is lost.
+    LosesAChange,
+}
+
+impl Proxy {
+    /// What it makes of a request of the whole store, sent for the `attempt`th time from 0 on.
+    pub fn bend(self, sent: &mut Sent, attempt: usize) {
+        let drop = |sent: &mut Sent, name: &str| sent.headers.retain(|(header, _)| *header != name);
+        match self {
+            Proxy::ForgetsKeys if attempt > 0 => drop(sent, "idempotency-key"),
+            Proxy::ForgetsFences => drop(sent, "kvorum-fence"),
+            Proxy::ForgetsThePast => {
+                if let Some((before, _)) = sent.target.split_once("&at=") {
+                    sent.target = before.to_owned();
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// How long `Client::ask` waits.

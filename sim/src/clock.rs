@@ -22,6 +22,9 @@ const WALL_START_MS: u64 = 1_750_000_000_000;
 pub struct Clock {
     time: TimeHandle,
     state: Arc<Mutex<State>>,
+    /// Every rate it was given: from which simulated nanosecond on, and how many parts per million
+    /// off.
+    rates: Arc<Mutex<Vec<(u64, i64)>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +43,7 @@ impl Clock {
         let time = TimeHandle::current();
         let simulated = nanos(time.elapsed());
         let state = State { rate: TRUE_RATE, simulated, local: 0, wall_offset_ms: 0 };
-        Clock { time, state: Arc::new(Mutex::new(state)) }
+        Clock { time, state: Arc::new(Mutex::new(state)), rates: Arc::default() }
     }
 
     /// The monotone clock.
@@ -71,7 +74,15 @@ impl Clock {
     pub fn set_drift(&self, ppm: i64) {
         let mut state = self.read();
         state.rate = TRUE_RATE.saturating_add_signed(ppm).max(TRUE_RATE / 10);
+        let since = state.simulated;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).push((since, ppm));
+    }
+
+    /// Every rate it was given, and since when (see `apart`).
+    #[must_use]
+    pub fn rates(&self) -> Vec<(u64, i64)> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Moves the wall clock.
@@ -96,6 +107,27 @@ impl Default for Clock {
     fn default() -> Clock {
         Clock::new()
     }
+}
+
+/// How far clocks with these rates can have come apart, from each other and from true time, until
+/// `end` (simulated nanoseconds): the sum of what separates the fastest from the slowest.
+#[must_use]
+pub fn apart(rates: &[Vec<(u64, i64)>], end: u64) -> u64 {
+    let mut moments: Vec<u64> =
+        rates.iter().flatten().map(|(since, _)| *since).filter(|since| *since < end).collect();
+    moments.push(end);
+    moments.sort_unstable();
+    let mut sum: u128 = 0;
+    for pair in moments.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let now = rates.iter().map(|clock| {
+            clock.iter().rev().find(|(since, _)| *since <= from).map_or(0, |(_, ppm)| *ppm)
+        });
+        let (fastest, slowest) =
+            now.fold((0, 0), |(fast, slow), ppm: i64| (ppm.max(fast), ppm.min(slow)));
+        sum += u128::from(to - from) * u128::from(fastest.abs_diff(slowest)) / 1_000_000;
+    }
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 fn nanos(duration: Duration) -> u64 {

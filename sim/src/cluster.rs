@@ -6,7 +6,7 @@
 
 use crate::{
     check::Violation,
-    clock::Clock,
+    clock::{self, Clock},
     disk::SimDisk,
     net::{HostId, Net, Place},
     rng::Rng,
@@ -214,6 +214,14 @@ impl Cluster {
     #[must_use]
     pub fn clock(&self, machine: usize) -> &Clock {
         &self.machine(machine).clock
+    }
+
+    /// How far the machines' clocks can have come apart until `end` (simulated nanoseconds).
+    #[must_use]
+    pub fn apart(&self, end: u64) -> u64 {
+        let machines = &self.shared.machines;
+        let rates: Vec<_> = machines.iter().map(|machine| machine.clock.rates()).collect();
+        clock::apart(&rates, end)
     }
 
     /// A machine's disk, if it has one.

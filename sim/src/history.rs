@@ -4,7 +4,25 @@
 //! of events (time may tie, events do not). Every value is written by at most one operation, so a
 //! value read names its writer. Must never: guess an outcome; what was not learnt is `Unknown`.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Numbers the events of one run. Cheap to clone; clones go on with the same numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Ticks(Arc<AtomicU64>);
+
+impl Ticks {
+    /// The next number, from 1 on.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
 
 /// A key, by number.
 pub type Key = u32;
@@ -111,21 +129,27 @@ pub struct Operation {
 }
 
 /// All operations, in order of invocation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct History {
     operations: Vec<Operation>,
-    events: u64,
+    ticks: Ticks,
 }
 
 impl History {
+    /// An empty one, whose events are numbered together with others'.
+    #[must_use]
+    pub fn new(ticks: Ticks) -> History {
+        History { operations: Vec::new(), ticks }
+    }
+
     /// Notes an invocation and returns its number, for `finish`.
     pub fn invoke(&mut self, client: u32, node: &str, call: Call) -> usize {
-        self.events += 1;
+        let invoked = self.ticks.next();
         self.operations.push(Operation {
             client,
             node: node.to_owned(),
             call,
-            invoked: self.events,
+            invoked,
             returned: None,
             outcome: Outcome::Unknown,
         });
@@ -135,10 +159,10 @@ impl History {
     /// Notes a return. An operation whose outcome is not learnt never returns: it may take effect
     /// at any time.
     pub fn finish(&mut self, operation: usize, outcome: Outcome) {
-        self.events += 1;
+        let returned = self.ticks.next();
         let operation = &mut self.operations[operation];
         if outcome != Outcome::Unknown {
-            operation.returned = Some(self.events);
+            operation.returned = Some(returned);
         }
         operation.outcome = outcome;
     }

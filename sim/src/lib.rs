@@ -9,7 +9,9 @@
 
 pub mod check;
 pub mod history;
+pub mod journal;
 pub mod rng;
+pub mod store;
 
 #[cfg(madsim)]
 pub mod campaign;
@@ -21,6 +23,8 @@ pub mod clock;
 pub mod cluster;
 #[cfg(madsim)]
 pub mod disk;
+#[cfg(madsim)]
+pub mod judge;
 #[cfg(madsim)]
 pub mod nemesis;
 #[cfg(madsim)]

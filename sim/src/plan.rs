@@ -4,10 +4,11 @@
 //! Must never: depend on anything but the seed.
 
 use crate::{
+    client::Proxy,
     cluster::ClusterPlan,
     nemesis::{ALL, Fault, NemesisPlan},
     rng::Rng,
-    workload::WorkloadPlan,
+    workload::registers::WorkloadPlan,
 };
 use kvorum_core::raft;
 use std::time::Duration;
@@ -38,9 +39,22 @@ pub enum Canary {
     UnknownIsNo,
     /// Reads are served from any node's state without asking the leader.
     LocalReads,
+    /// Something stands between the clients and the cluster.
+    Proxy(Proxy),
+    /// All clocks run fast, and nobody is told.
+    FastClocks,
 }
 
+/// Revisions that are kept unless somebody asks for less.
+const KEEP_REVISIONS: u64 = 10_000;
+
 impl Plan {
+    /// So many revisions are always kept.
+    #[must_use]
+    pub fn keep_revisions(&self) -> u64 {
+        KEEP_REVISIONS
+    }
+
     /// The plan of a seed: a swarm over cluster sizes, limits, loads and faults.
     #[must_use]
     pub fn of(seed: u64) -> Plan {
@@ -82,6 +96,9 @@ impl Plan {
                 keys: *rng.pick(&[1, 3, 6]),
                 think: 0..*rng.pick(&[20_000_000, 100_000_000]),
                 patience: 1_000_000_000..6_000_000_000,
+                shoppers: *rng.pick(&[1, 2, 4]),
+                watchers: *rng.pick(&[1, 2, 4]),
+                holders: 0,
             },
             nemesis: NemesisPlan {
                 faults,

@@ -5,19 +5,36 @@
 //! decides the plan. Must never: judge while the nemesis is active, or end without a verdict.
 
 use crate::{
-    check::{Violation, blackbox, witness},
+    check::{
+        Violation,
+        forgetting::Forgotten,
+        leases::{Held, LEASES},
+        ledger::Explained,
+        once::Repeats,
+        watching::Heard,
+    },
     client::{Client, Proxy},
     clock,
     cluster::{Cluster, disk_base},
     disk::DiskStats,
-    history::{Answer, Call, History, Outcome, Reply},
+    history::{Answer, Call, History, Outcome, Reply, Ticks},
+    journal::{Journal, Told},
+    judge::{Facts, judge},
     nemesis::{Fault, Nemesis, Tally},
     net::{Net, Traffic},
     plan::{Canary, Plan},
     rng::Rng,
     simulate::try_simulate,
+    store::request::{Bounds, Request, Scan},
     trace::{Keep, Trace},
-    workload::{Book, run_client},
+    workload::{
+        asking::Asker,
+        hold::{Holder, TTLS},
+        now,
+        registers::{Book, run_client},
+        store::Shopper,
+        watch::Watcher,
+    },
     world::SimWorld,
 };
 use std::{
@@ -43,8 +60,11 @@ const FORMING: Duration = Duration::from_secs(60);
 const HEALING: Duration = Duration::from_secs(30);
 /// How long replicas may take to agree once nobody writes.
 const CONVERGING: Duration = Duration::from_secs(15);
-/// Steps the black-box search may take for one key.
-const SEARCH_STEPS: u64 = 50_000;
+/// How much longer than its TTL a lease may last after healing: the five seconds of a tick
+/// (decision 0025), and a few for looking and telling.
+const LATE_EXPIRY: Duration = Duration::from_secs(8);
+/// How long a watch of everything may take to come to the end.
+const AUDIT: Duration = Duration::from_secs(20);
 /// Lines kept for a report.
 const KEPT_LINES: usize = 400;
 
@@ -90,6 +110,18 @@ pub struct Coverage {
     pub traffic: Traffic,
     /// What the disks did.
     pub disks: DiskStats,
+    /// What was judged of the whole store.
+    pub explained: Explained,
+    /// What was judged of watchers.
+    pub heard: Heard,
+    /// What was judged of repeats.
+    pub repeats: Repeats,
+    /// What was judged of leases and locks.
+    pub held: Held,
+    /// What was judged of compaction.
+    pub forgotten: Forgotten,
+    /// Stretches of revisions that nobody heard of.
+    pub holes: u64,
 }
 
 /// Runs a seed on a thread of its own.
@@ -150,6 +182,7 @@ struct Run {
     plan: Plan,
     cluster: Cluster,
     book: Book,
+    journal: Journal,
     tally: Tally,
 }
 
@@ -158,33 +191,35 @@ impl Run {
         let net = Net::start(seed);
         let cluster = Cluster::new(seed, net, trace, plan.cluster.clone(), base)
             .expect("the directory of simulated disks can be made");
-        let book = Book::new(plan.workload.keys);
-        Run { seed, plan, cluster, book, tally: Tally::default() }
+        let ticks = Ticks::default();
+        let book = Book::new(plan.workload.keys, ticks.clone());
+        let journal = Journal::new(ticks);
+        Run { seed, plan, cluster, book, journal, tally: Tally::default() }
     }
 
     async fn whole(self, coverage: &Mutex<Coverage>) -> Vec<Violation> {
         let mut violations = Vec::new();
-        if let Err(violation) = self.story().await {
-            violations.push(violation);
-        }
+        let top = match self.story().await {
+            Ok(top) => Some(top),
+            Err(violation) => {
+                violations.push(violation);
+                None
+            }
+        };
         violations.splice(0..0, self.cluster.violations());
         let history = self.history();
         let mut covered = self.coverage(&history);
-        violations.extend(witness::check(&history).err());
-        match blackbox::check(&history, SEARCH_STEPS) {
-            Ok(searched) => {
-                covered.searched = searched.decided as u64;
-                covered.unsearched = searched.undecided as u64;
-            }
-            Err(violation) => violations.push(violation),
-        }
+        let apart = |end| self.cluster.apart(end);
+        let facts = Facts { top, keep: self.plan.keep_revisions(), apart: &apart };
+        violations.extend(judge(&history, self.journal.read(), &facts, &mut covered));
         *coverage.lock().unwrap_or_else(PoisonError::into_inner) = covered;
         self.cluster.scrap();
         clock::exactly(Duration::from_millis(1)).await;
         violations
     }
 
-    async fn story(&self) -> Result<(), Violation> {
+    /// Returns the store's last revision.
+    async fn story(&self) -> Result<u64, Violation> {
         let mut observer = self.client("observer", u32::MAX);
         self.form(&mut observer).await?;
         if self.plan.canary == Some(Canary::LyingDisks) {
@@ -208,8 +243,12 @@ impl Run {
         for client in clients {
             let _ = client.await;
         }
+        if self.plan.workload.holders > 0 {
+            self.leases_end(&mut observer).await?;
+        }
         self.read_back(&mut observer).await?;
-        self.converge(&mut observer).await
+        self.converge(&mut observer).await?;
+        self.audit().await
     }
 
     /// A client on a machine of its own.
@@ -221,6 +260,7 @@ impl Run {
         let proxy = match self.plan.canary {
             Some(Canary::LocalReads) => Proxy::LocalReads,
             Some(Canary::UnknownIsNo) => Proxy::UnknownIsNo,
+            Some(Canary::Proxy(proxy)) => proxy,
             _ => Proxy::Honest,
         };
         Client::new(world, proxy)
@@ -232,23 +272,112 @@ impl Run {
 
     fn start_clients(&self) -> Vec<madsim::task::JoinHandle<()>> {
         let nodes = self.addresses();
-        (0..self.plan.workload.clients)
-            .map(|number| {
-                let name = format!("c{}", number + 1);
-                let node = madsim::runtime::Handle::current().create_node().name(&name).build();
-                self.cluster.trace().name(node.id(), &name);
-                let client = self.client(&name, number);
-                let rng = Rng::stream(self.seed, "client", u64::from(number));
-                node.spawn(run_client(
-                    client,
-                    number,
-                    nodes.clone(),
-                    self.book.clone(),
-                    self.plan.workload.clone(),
-                    rng,
-                ))
-            })
-            .collect()
+        let plan = &self.plan.workload;
+        let machine = |name: &str| {
+            let node = madsim::runtime::Handle::current().create_node().name(name).build();
+            self.cluster.trace().name(node.id(), name);
+            node
+        };
+        let mut handles = Vec::new();
+        for number in 0..plan.clients {
+            let name = format!("c{}", number + 1);
+            let client = self.client(&name, number);
+            let rng = Rng::stream(self.seed, "client", u64::from(number));
+            let (nodes, book, plan) = (nodes.clone(), self.book.clone(), plan.clone());
+            let life = run_client(client, number, nodes, book, plan, rng);
+            handles.push(machine(&name).spawn(life));
+        }
+        for number in 0..plan.shoppers {
+            let name = format!("s{}", number + 1);
+            let rng = Rng::stream(self.seed, "shopper", u64::from(number));
+            let shopper = Shopper::new(self.asker(&name, 1000 + number), rng);
+            let life = shopper.run(self.book.clone(), plan.clone());
+            handles.push(machine(&name).spawn(life));
+        }
+        for number in 0..plan.watchers {
+            let name = format!("w{}", number + 1);
+            let rng = Rng::stream(self.seed, "watcher", u64::from(number));
+            // The first hears everything from the beginning on.
+            let (prefix, told) =
+                [("", Some(1)), ("t/", None), ("", None), ("t/a/", Some(1))][number as usize % 4];
+            let bounds = Bounds::Prefix(prefix.to_owned());
+            let watcher = Watcher::new(self.asker(&name, 2000 + number), rng, bounds, told);
+            handles.push(machine(&name).spawn(watcher.run(self.book.clone())));
+        }
+        for number in 0..plan.holders {
+            let name = format!("h{}", number + 1);
+            let rng = Rng::stream(self.seed, "holder", u64::from(number));
+            let asker = self.asker(&name, 4000 + number);
+            let life = Holder::new(asker, rng, u64::from(number) + 1);
+            handles.push(machine(&name).spawn(life.run(self.book.clone(), plan.clone())));
+        }
+        handles
+    }
+
+    fn asker(&self, name: &str, number: u32) -> Asker {
+        let client = self.client(name, number);
+        let patience = self.plan.workload.patience.clone();
+        Asker::new(name.to_owned(), client, self.journal.clone(), self.addresses(), patience)
+    }
+
+    /// Nobody keeps anything alive any more: all leases end within the longest TTL and what decision
+    /// 0025 adds to it.
+    async fn leases_end(&self, observer: &mut Client) -> Result<(), Violation> {
+        let longest = TTLS.into_iter().max().map_or(Duration::ZERO, Duration::from_millis);
+        let apart = Duration::from_nanos(self.cluster.apart(now()));
+        let patience = longest + apart + LATE_EXPIRY;
+        let end = elapsed() + patience;
+        let address = self.cluster.http_address(0);
+        loop {
+            let leases = observer.ask(&address, "/leases").await;
+            let leases = leases.and_then(|json| json.get("leases").cloned());
+            if leases.as_ref().and_then(|leases| leases.as_array()).is_some_and(Vec::is_empty) {
+                return Ok(());
+            }
+            if elapsed() > end {
+                let text = format!("{patience:?} after the last sign of life there is {leases:?}");
+                return Err(Violation::new(LEASES, text));
+            }
+            clock::exactly(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Every node tells the whole history it still has, and the whole store.
+    async fn audit(&self) -> Result<u64, Violation> {
+        let mut rng = Rng::stream(self.seed, "audit", 0);
+        let mut scan = Scan {
+            prefix: String::new(),
+            limit: 1000,
+            reverse: false,
+            keys_only: false,
+            at: None,
+            after: None,
+            stale: false,
+        };
+        let mut asker = self.asker("auditor", 3000);
+        let told = asker.once(&mut rng, Request::Scan(scan.clone())).await;
+        let Told::Answered(crate::journal::Answer { revision: top, .. }) = told else {
+            return Err(Violation::new(LIVENESS, format!("the store cannot be listed: {told:?}")));
+        };
+        (scan.at, scan.stale) = (Some(top), true);
+        for (number, address) in self.addresses().into_iter().enumerate() {
+            let mut asker = self.asker("auditor", 3001 + number as u32);
+            asker.nodes = vec![address.clone()];
+            asker.once(&mut rng, Request::Scan(scan.clone())).await;
+            let rng = Rng::stream(self.seed, "audit", 1 + number as u64);
+            let mut watcher = Watcher::auditor(asker, rng);
+            let end = elapsed() + AUDIT;
+            while watcher.told() < Some(top) {
+                if elapsed() > end {
+                    let told = watcher.told();
+                    let text = format!("a watch at {address} comes to {told:?}, not to {top}");
+                    return Err(Violation::new(LIVENESS, text));
+                }
+                watcher.listen(&address, Duration::from_secs(5), top).await;
+                clock::exactly(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(top)
     }
 
     /// Starts all nodes at random moments and waits until all of them vote.
@@ -379,12 +508,11 @@ impl Run {
             unknown: count(|outcome| *outcome == Outcome::Unknown),
             terms: invariants.terms() as u64,
             compared: invariants.compared(),
-            searched: 0,
-            unsearched: 0,
             faults: self.tally.counts(),
             said: self.cluster.trace().said(),
             traffic: self.cluster.net().traffic(),
             disks,
+            ..Coverage::default()
         }
     }
 }

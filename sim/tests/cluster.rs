@@ -7,12 +7,13 @@
 
 use kvorum_sim::{
     campaign::{Seeds, explain, first_difference, sweep},
+    client::Proxy,
     nemesis::ALL,
     plan::{Canary, Plan},
     run::{Report, run},
     trace::Keep,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Seeds of a plain `cargo sim`.
 const BUDGET: u64 = 250;
@@ -64,11 +65,25 @@ fn everything_was_exercised(reports: &[Report]) {
         ("nodes that joined", sum(|r| said(r, "joined the cluster"))),
         ("leaders lost", sum(|r| said(r, "no leader"))),
         ("leaderships handed over", sum(|r| said(r, "handing leadership over"))),
+        ("answers worked out by the model", sum(|r| r.coverage.explained.answers)),
+        ("revisions made by requests nobody was answered", sum(|r| r.coverage.explained.unknown)),
+        ("watches that went on at another node", sum(|r| r.coverage.heard.elsewhere)),
+        ("messages of watches", sum(|r| r.coverage.heard.changes)),
+        ("messages of watches in silence", sum(|r| r.coverage.heard.progress)),
+        ("requests repeated under their key", sum(|r| r.coverage.repeats.repeated)),
+        ("answers marked as repeats", sum(|r| r.coverage.repeats.replayed)),
+        ("other requests under a used key", sum(|r| r.coverage.repeats.misused)),
     ];
-    println!("{counts:?} {faults:?}");
+    println!("{faults:?}");
+    for (what, count) in counts {
+        println!("{count:>9} {what}");
+    }
     for (what, count) in counts {
         assert!(count > 0, "no {what} in {} seeds", reports.len());
     }
+    let (right, unjudged) =
+        (sum(|r| r.coverage.explained.answers), sum(|r| r.coverage.explained.unjudged));
+    assert!(unjudged * 10 < right, "{unjudged} answers could not be judged, {right} were");
     let (searched, cut_off) = (sum(|r| r.coverage.searched), sum(|r| r.coverage.unsearched));
     assert!(cut_off * 10 < searched, "{cut_off} searches were cut off, {searched} were not");
 }
@@ -110,6 +125,40 @@ fn hunt(canary: Canary, most: u64, adapt: fn(&mut Plan)) -> BTreeMap<&'static st
     }
     println!("{canary:?}: {caught:?} in {most} seeds");
     caught
+}
+
+fn is_caught(proxy: Proxy) {
+    let caught = hunt(Canary::Proxy(proxy), 3, |plan| {
+        plan.workload.shoppers = 4;
+        plan.workload.watchers = 4;
+        plan.storm = Duration::from_secs(8);
+    });
+    assert!(!caught.is_empty(), "{proxy:?}");
+}
+
+#[test]
+fn repeats_that_take_effect_again_are_caught() {
+    is_caught(Proxy::ForgetsKeys);
+}
+
+#[test]
+fn reads_of_the_past_that_show_the_present_are_caught() {
+    is_caught(Proxy::ForgetsThePast);
+}
+
+#[test]
+fn watches_that_skip_at_reconnect_are_caught() {
+    is_caught(Proxy::SkipsOne);
+}
+
+#[test]
+fn watches_that_repeat_at_reconnect_are_caught() {
+    is_caught(Proxy::RepeatsOne);
+}
+
+#[test]
+fn watches_that_lose_a_part_of_a_revision_are_caught() {
+    is_caught(Proxy::LosesAChange);
 }
 
 #[test]

@@ -5,7 +5,12 @@
 //! decide without saying so.
 
 pub mod blackbox;
+pub mod forgetting;
 pub mod invariants;
+pub mod leases;
+pub mod ledger;
+pub mod once;
+pub mod watching;
 pub mod witness;
 
 use std::fmt;

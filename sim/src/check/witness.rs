@@ -25,7 +25,16 @@ const EMPTY_REVISION: u64 = 1;
 /// # Errors
 /// The first violation found.
 pub fn check(history: &History) -> Result<(), Violation> {
-    let mut order = Order { history, writers: BTreeMap::new(), timeline: BTreeMap::new() };
+    check_among(history, &BTreeSet::new())
+}
+
+/// Checks a history of some of a store's clients; `others` are revisions that are known to concern
+/// none of its keys.
+///
+/// # Errors
+/// The first violation found.
+pub fn check_among(history: &History, others: &BTreeSet<u64>) -> Result<(), Violation> {
+    let mut order = Order { history, others, writers: BTreeMap::new(), timeline: BTreeMap::new() };
     order.index_writers();
     order.place_acknowledged()?;
     order.place_seen()?;
@@ -47,6 +56,8 @@ enum Change {
 
 struct Order<'a> {
     history: &'a History,
+    /// Revisions that other clients made.
+    others: &'a BTreeSet<u64>,
     /// Who wrote a value.
     writers: BTreeMap<Value, usize>,
     /// What is known of every revision: the operation, and its index if it was answered.
@@ -176,6 +187,16 @@ impl<'a> Order<'a> {
         })
     }
 
+    /// How many revisions in `first..=last` are explained.
+    fn known(&self, first: u64, last: u64) -> u64 {
+        if first > last {
+            return 0;
+        }
+        let others = self.others.range(first..=last);
+        let others = others.filter(|revision| !self.timeline.contains_key(revision)).count();
+        (self.timeline.range(first..=last).count() + others) as u64
+    }
+
     /// The store's revision rises by one with every change, and by nothing else.
     fn check_gaps(&self) -> Result<(), Violation> {
         let top = self
@@ -186,11 +207,11 @@ impl<'a> Order<'a> {
             .map(|answer| answer.revision)
             .max()
             .unwrap_or(EMPTY_REVISION);
-        let known = self.timeline.range(..=top).count() as u64;
+        let known = self.known(EMPTY_REVISION + 1, top);
         let unexplained = top.saturating_sub(EMPTY_REVISION).saturating_sub(known);
         let unknown = self.unknown_writes().count() as u64;
         if unexplained > unknown {
-            let gap = (EMPTY_REVISION + 1..=top).find(|r| !self.timeline.contains_key(r));
+            let gap = (EMPTY_REVISION + 1..=top).find(|r| self.known(*r, *r) == 0);
             return Err(Violation::new(
                 LINEARIZABILITY,
                 format!(
@@ -217,7 +238,7 @@ impl<'a> Order<'a> {
                 break;
             }
         }
-        let known = self.timeline.range(since + 1..at + 1).count() as u64;
+        let known = self.known(since + 1, at);
         let gap = at > since && known < at - since;
         let mut state = State { current, perhaps_deleted: false, perhaps_changed: false };
         if gap {

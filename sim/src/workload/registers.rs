@@ -1,11 +1,11 @@
-//! What clients do: few keys under contention, everything a client can say, in random order.
+//! Registers: few keys under contention, single-key calls in random order.
 //!
 //! Rule: every value is new; a key is given up after a bounded number of operations, so that the
 //! black-box search stays feasible. Must never: draw from another client's random stream.
 
 use crate::{
     client::Client,
-    history::{Answer, Call, Guard, History, Key, Outcome, Reply, Value},
+    history::{Answer, Call, Guard, History, Key, Outcome, Reply, Ticks, Value},
     rng::Rng,
 };
 use std::{
@@ -29,6 +29,12 @@ pub struct WorkloadPlan {
     pub think: Range<u64>,
     /// How long a client waits for an answer.
     pub patience: Range<u64>,
+    /// Clients of the whole store.
+    pub shoppers: u32,
+    /// Watchers of everything, and of parts.
+    pub watchers: u32,
+    /// Holders of leases and locks.
+    pub holders: u32,
 }
 
 /// What all clients share: the history, and which keys are in use. Cheap to clone.
@@ -50,9 +56,9 @@ struct State {
 impl Book {
     /// An empty book for `keys` keys at a time.
     #[must_use]
-    pub fn new(keys: u32) -> Book {
+    pub fn new(keys: u32, ticks: Ticks) -> Book {
         let state = State {
-            history: History::default(),
+            history: History::new(ticks),
             slots: (1..=keys).map(|key| (key, 0)).collect(),
             next_key: keys + 1,
             next_value: 1,
@@ -71,7 +77,9 @@ impl Book {
         self.lock().running = false;
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether clients go on.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.lock().running
     }
 
