@@ -19,6 +19,9 @@ use kvorum_sim::{
 };
 use serde_json::json;
 
+/// What a watcher was told, as the journal has it.
+type Messages = Vec<(u64, u64, Message)>;
+
 /// A store that is right, asked one request after the other.
 struct Shop {
     journal: Journal,
@@ -85,7 +88,7 @@ impl Shop {
     }
 }
 
-fn session(prefix: &str, since: Option<u64>, messages: Vec<(u64, u64, Message)>) -> Session {
+fn session(prefix: &str, since: Option<u64>, messages: Messages) -> Session {
     Session {
         watcher: "w1".to_owned(),
         node: "n1".to_owned(),
@@ -359,7 +362,7 @@ fn another_request_under_a_used_key_is_never_carried_out() {
 }
 
 /// Another watcher who heard the same, changed by `bug`.
-fn heard(prefix: &str, since: Option<u64>, bug: impl Fn(&mut Vec<(u64, u64, Message)>)) -> Notes {
+fn heard(prefix: &str, since: Option<u64>, bug: impl Fn(&mut Messages)) -> Notes {
     let mut notes = morning().notes();
     let bounds = Bounds::Prefix(prefix.to_owned());
     let mut messages = Vec::new();
@@ -392,7 +395,7 @@ fn watchers_of_parts_and_of_later_times_are_fine() {
 
 #[test]
 fn a_watch_that_drops_repeats_reorders_or_invents_is_caught() {
-    let bugs: [fn(&mut Vec<(u64, u64, Message)>); 9] = [
+    let bugs: [fn(&mut Messages); 9] = [
         |messages| drop(messages.remove(1)),
         |messages| {
             let again = messages[1].clone();
