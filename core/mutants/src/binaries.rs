@@ -28,6 +28,9 @@ pub enum Extent {
     All,
     /// The model as well.
     Model,
+    /// What `All` has but the state machine's tests, and those of what a runtime promises and of
+    /// coding: for changes of any line.
+    Changes,
 }
 
 impl Extent {
@@ -38,15 +41,16 @@ impl Extent {
             Extent::Few => ["golden", "lab"].contains(&target),
             Extent::All => JUDGES.contains(&target),
             Extent::Model => JUDGES.contains(&target) || target == "model",
+            Extent::Changes => {
+                let more = ["contract", "wire"].contains(&target);
+                more || JUDGES.contains(&target) && target != "kv_machine"
+            }
         }
     }
 }
 
-/// Builds the copy's tests.
-///
-/// # Errors
-/// What cargo said.
-pub fn build(root: &Path, copy: &Copy, extent: Extent) -> Result<Binaries, String> {
+/// A command of cargo's in the copy.
+fn cargo(root: &Path, copy: &Copy) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&copy.root);
     for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
@@ -55,6 +59,27 @@ pub fn build(root: &Path, copy: &Copy, extent: Extent) -> Result<Binaries, Strin
     // Parentheses and arms that a switch makes superfluous are no news.
     command.env("RUSTFLAGS", "--cap-lints=allow");
     command.env("CARGO_TARGET_DIR", workshop(root).join("build"));
+    command
+}
+
+/// Whether the copy's core compiles, and what cargo said, as JSON.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn check(root: &Path, copy: &Copy) -> Result<(bool, String), String> {
+    let mut command = cargo(root, copy);
+    command.args(["check", "--offline", "--profile", "mutants", "-p", "kvorum-core", "--lib"]);
+    command.args(["--message-format", "json"]);
+    let output = command.output().map_err(|error| format!("cargo: {error}"))?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// Builds the copy's tests.
+///
+/// # Errors
+/// What cargo said.
+pub fn build(root: &Path, copy: &Copy, extent: Extent) -> Result<Binaries, String> {
+    let mut command = cargo(root, copy);
     command.args(["test", "--offline", "--no-run", "--profile", "mutants", "-p", "kvorum-core"]);
     command.arg("--lib");
     for target in targets(copy)? {

@@ -7,7 +7,7 @@
 use crate::{
     binaries::Extent,
     source,
-    weave::{Layer, SWITCH},
+    weave::Layer,
 };
 use std::{
     collections::BTreeSet,
@@ -32,12 +32,18 @@ pub struct Copy {
     pub fingerprint: u64,
 }
 
-/// Makes or renews the copy for a layer.
+/// Makes or renews the copy for a layer, with this name and this switch.
 ///
 /// # Errors
 /// What cannot be read or written.
-pub fn make(root: &Path, number: usize, layer: &Layer, extent: Extent) -> Result<Copy, String> {
-    let to = workshop(root).join(format!("layer{number}"));
+pub fn make(
+    root: &Path,
+    name: &str,
+    layer: &Layer,
+    switch: &str,
+    extent: Extent,
+) -> Result<Copy, String> {
+    let to = workshop(root).join(name);
     let core = root.join("core");
     let (mutants, target) = (core.join("mutants"), core.join("target"));
     let mut kept = BTreeSet::new();
@@ -73,7 +79,7 @@ pub fn make(root: &Path, number: usize, layer: &Layer, extent: Extent) -> Result
             (_, None) => put(name, &read(&path)?)?,
         }
     }
-    put(PathBuf::from("core/src/planted.rs"), SWITCH.as_bytes())?;
+    put(PathBuf::from("core/src/planted.rs"), switch.as_bytes())?;
     let fingerprint = hasher.finish();
     for path in source::files(&to)? {
         let name = path.strip_prefix(&to).expect("below it");

@@ -36,8 +36,28 @@ pub fn seeds_for(mutant: &Mutant, priority: char) -> u64 {
     }
 }
 
-/// Schedules of each law; an ordinary `cargo test` has ten times as many.
-const SCHEDULES: u64 = 1_000;
+/// What a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Seconds of processor time for all scripts.
+    pub golden: u64,
+    /// For a binary of unit tests.
+    pub unit: u64,
+    /// For the laws.
+    pub laws: u64,
+    /// For the lab, beside a fifth of a second for each seed.
+    pub lab: u64,
+    /// Schedules of each law; an ordinary `cargo test` has 10,000.
+    pub schedules: u64,
+    /// KiB of address space.
+    pub memory: u64,
+}
+
+impl Bounds {
+    /// For planted bugs.
+    pub const PLANTED: Bounds =
+        Bounds { golden: 60, unit: 60, laws: 180, lab: 30, schedules: 1_000, memory: 6 << 20 };
+}
 
 /// Binaries with an order of their own; all others are unit and property tests.
 const SPECIAL: [&str; 4] = ["golden", "laws", "lab", "model"];
@@ -73,6 +93,8 @@ pub struct Bench {
     pub binaries: Binaries,
     /// Where runs write what they say.
     pub scratch: PathBuf,
+    /// What a run may take.
+    pub bounds: Bounds,
 }
 
 impl Bench {
@@ -143,13 +165,20 @@ impl Bench {
         let Some(binary) = self.binaries.get(target) else { return Ok(None) };
         let scratch = self.scratch.join(format!("said-{number}"));
         let limit = Duration::from_secs(seconds);
-        let ended = process::run(binary, arguments, environment, number, limit, &scratch);
+        let ended = process::run(
+            binary,
+            arguments,
+            environment,
+            number,
+            process::Limit { time: limit, memory: self.bounds.memory },
+            &scratch,
+        );
         let _ = std::fs::remove_file(&scratch);
         ended.map(Some)
     }
 
-    fn golden(&self, number: usize) -> Result<Option<Kill>, String> {
-        let Some(ended) = self.run("golden", &["every_scenario"], &[], number, 60)? else {
+    pub(crate) fn golden(&self, number: usize) -> Result<Option<Kill>, String> {
+        let Some(ended) = self.run("golden", &["every_scenario"], &[], number, self.bounds.golden)? else {
             return Ok(None);
         };
         Ok(finding(&ended, "golden", || match output::script(&ended.said) {
@@ -159,13 +188,13 @@ impl Bench {
         }))
     }
 
-    fn units(&self, number: usize, in_tables: bool) -> Result<Option<Kill>, String> {
+    pub(crate) fn units(&self, number: usize, in_tables: bool) -> Result<Option<Kill>, String> {
         let mine = |target: &&String| {
             !SPECIAL.contains(&target.as_str()) && target.starts_with("kv") == in_tables
         };
         let targets: Vec<&str> = self.binaries.keys().filter(mine).map(String::as_str).collect();
         for target in ["lib"].into_iter().chain(targets.into_iter().filter(|&name| name != "lib")) {
-            let Some(ended) = self.run(target, &[], &[], number, 60)? else { continue };
+            let Some(ended) = self.run(target, &[], &[], number, self.bounds.unit)? else { continue };
             let kill = finding(&ended, "unit", || {
                 let test = output::failed_test(&ended.said).unwrap_or_default();
                 (format!("{target}: {test}"), "1 run".to_owned())
@@ -177,9 +206,9 @@ impl Bench {
         Ok(None)
     }
 
-    fn laws(&self, number: usize) -> Result<Option<Kill>, String> {
-        let budget = [("KVORUM_LAWS_SCHEDULES", SCHEDULES.to_string())];
-        let Some(ended) = self.run("laws", &["--skip", "bites"], &budget, number, 180)? else {
+    pub(crate) fn laws(&self, number: usize) -> Result<Option<Kill>, String> {
+        let budget = [("KVORUM_LAWS_SCHEDULES", self.bounds.schedules.to_string())];
+        let Some(ended) = self.run("laws", &["--skip", "bites"], &budget, number, self.bounds.laws)? else {
             return Ok(None);
         };
         Ok(finding(&ended, "laws", || match output::schedule(&ended.said) {
@@ -198,11 +227,11 @@ impl Bench {
     }
 
     /// More and more seeds, until one fails or the budget is spent.
-    fn lab(&self, number: usize, budget: u64) -> Result<(Option<Kill>, u64), String> {
+    pub(crate) fn lab(&self, number: usize, budget: u64) -> Result<(Option<Kill>, u64), String> {
         let mut from = 0;
         for to in STEPS.into_iter().take_while(|&to| to <= budget) {
             let seeds = [("KVORUM_LAB_SEEDS", format!("{from}..{to}"))];
-            let Some(ended) = self.run("lab", &["chaos"], &seeds, number, 30 + (to - from) / 5)?
+            let Some(ended) = self.run("lab", &["chaos"], &seeds, number, self.bounds.lab + (to - from) / 5)?
             else {
                 return Ok((None, 0));
             };

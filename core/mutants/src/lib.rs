@@ -6,10 +6,12 @@
 //! switch after another. Must never: be a dependency of anything, or leave a trace in `core/src`.
 
 pub mod binaries;
+pub mod changes;
 pub mod copy;
 pub mod judge;
 pub mod mutant;
 pub mod output;
+pub mod parallel;
 pub mod process;
 pub mod results;
 pub mod rows;

@@ -3,22 +3,13 @@
 use kvorum_mutants::{
     binaries::{self, Extent},
     copy,
-    judge::{self, Bench, Kill, Verdict},
+    judge::{self, Bench, Bounds, Kill, Verdict},
     mutant::{self, Mutant, Plant},
+    parallel,
     results::{self, Basis},
     root, rows, source, table, weave,
 };
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::ExitCode,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::ExitCode, time::Instant};
 
 /// Seeds of the lab that the unchanged core passes first.
 const BASELINE_SEEDS: u64 = 300;
@@ -117,7 +108,7 @@ fn work() -> Result<Vec<String>, String> {
     let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
     for (number, layer) in layers.iter().enumerate() {
         let began = Instant::now();
-        let copy = copy::make(&root, number, layer, options.extent)?;
+        let copy = copy::make(&root, &format!("layer{number}"), layer, weave::SWITCH, options.extent)?;
         let basis =
             |at: usize| Basis { copy: copy.fingerprint, mutant: results::text_of(&mutants[at]) };
         let mut todo = Vec::new();
@@ -141,7 +132,8 @@ fn work() -> Result<Vec<String>, String> {
         }
         let scratch = judge::scratch(&copy::workshop(&root));
         fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-        let bench = Bench { binaries: binaries::build(&root, &copy, options.extent)?, scratch };
+        let binaries = binaries::build(&root, &copy, options.extent)?;
+        let bench = Bench { binaries, scratch, bounds: Bounds::PLANTED };
         println!("layer {number}: built in {} s", began.elapsed().as_secs());
         if adapters {
             let found = bench.adapters()?;
@@ -158,13 +150,13 @@ fn work() -> Result<Vec<String>, String> {
             bench.baseline(seeds).map_err(|what| format!("without any bug: {what}"))?;
             println!("layer {number}: without a bug all pass, {} s", began.elapsed().as_secs());
         }
-        let judged = in_parallel(&todo, options.jobs, |at| {
+        let judged = parallel::judge(&todo, options.jobs, |at| {
             let mutant = &mutants[at];
             let budget = judge::seeds_for(mutant, priority(mutant));
             let budget = options.seeds.map_or(budget, |most| most.min(budget));
             let verdict = bench.judge(mutant, at + 1, budget)?;
             results::store(&root, &mutant.id, basis(at), &verdict)?;
-            Ok((verdict, mutant.id.as_str()))
+            Ok((format!("{}: {}", mutant.id, summary(&verdict)), verdict))
         })?;
         verdicts.extend(judged);
     }
@@ -180,38 +172,6 @@ fn boundary(name: &str, found: &[(String, u64, String)]) -> Verdict {
         after: if *seed == 0 { "1 seed".to_owned() } else { format!("{} seeds", seed + 1) },
     });
     Verdict { first: kill.clone(), lab: kill, seeds: 60, seconds: 0.0 }
-}
-
-/// Judges several at a time, with a line for each.
-fn in_parallel<'a>(
-    todo: &[usize],
-    jobs: usize,
-    judge: impl Fn(usize) -> Result<(Verdict, &'a str), String> + Sync,
-) -> Result<Vec<(usize, Verdict)>, String> {
-    let next = AtomicUsize::new(0);
-    let judged = Mutex::new(Vec::new());
-    let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                while let Some(&at) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match judge(at) {
-                        Ok((verdict, id)) => {
-                            let mut judged = judged.lock().expect("nobody panics with it");
-                            let of = (judged.len() + 1, todo.len());
-                            println!("{}/{} {id}: {}", of.0, of.1, summary(&verdict));
-                            judged.push((at, verdict));
-                        }
-                        Err(what) => *failed.lock().expect("nobody panics with it") = Some(what),
-                    }
-                }
-            });
-        }
-    });
-    match failed.into_inner().expect("nobody panics with it") {
-        Some(what) => Err(what),
-        None => Ok(judged.into_inner().expect("nobody panics with it")),
-    }
 }
 
 fn summary(verdict: &Verdict) -> String {

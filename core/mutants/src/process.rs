@@ -16,8 +16,14 @@ use std::{
 const SIGKILL: i32 = 9;
 const SIGXCPU: i32 = 24;
 
-/// KiB of address space.
-const MEMORY: u64 = 6 << 20;
+/// What a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Of the processor.
+    pub time: Duration,
+    /// KiB of address space.
+    pub memory: u64,
+}
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub fn run(
     arguments: &[&str],
     environment: &[(&str, String)],
     number: usize,
-    limit: Duration,
+    limit: Limit,
     scratch: &Path,
 ) -> Result<Ended, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", binary.display());
@@ -45,7 +51,7 @@ pub fn run(
     let out = open()?;
     let err = out.try_clone().map_err(wrong)?;
     let mut command = Command::new("sh");
-    let bounds = format!("ulimit -v {MEMORY}; ulimit -t {}", limit.as_secs().max(1));
+    let bounds = format!("ulimit -v {}; ulimit -t {}", limit.memory, limit.time.as_secs().max(1));
     command.args(["-c", &format!("{{ {bounds}; }} 2>/dev/null; exec \"$0\" \"$@\"")]);
     command.arg(binary).args(arguments);
     command.env("KVORUM_PLANTED", number.to_string()).env_remove("UPDATE_GOLDEN");
@@ -62,7 +68,7 @@ pub fn run(
             break (!matches!(status.signal(), Some(SIGKILL | SIGXCPU))).then(|| status.success());
         }
         // However busy the machine is, processor time is what counts; this is for what sleeps.
-        if began.elapsed() > limit * 60 {
+        if began.elapsed() > limit.time * 60 {
             // What it ran as is the binary itself (`exec`), so nothing is left.
             let _ = child.kill();
             child.wait().map_err(wrong)?;

@@ -4,7 +4,7 @@
 use kvorum_mutants::{
     binaries::{self, Extent},
     copy,
-    judge::{self, Bench},
+    judge::{self, Bench, Bounds},
     mutant, root, rows, source, table, weave,
 };
 use std::{collections::BTreeSet, fs};
@@ -52,12 +52,12 @@ fn a_handful_of_planted_bugs_is_found_and_nothing_without_them() {
     let root = root();
     let mutants = mutant::all(&root).unwrap();
     let layers = weave::layers(&source::read(&root).unwrap(), &mutants).unwrap();
-    let copy = copy::make(&root, 0, &layers[0], Extent::Few).unwrap();
+    let copy = copy::make(&root, "layer0", &layers[0], weave::SWITCH, Extent::Few).unwrap();
     let scratch = judge::scratch(&copy::workshop(&root));
     fs::create_dir_all(&scratch).unwrap();
     let binaries = binaries::build(&root, &copy, Extent::Few).unwrap();
     assert_eq!(binaries.len(), 3, "{binaries:?}");
-    let bench = Bench { binaries, scratch };
+    let bench = Bench { binaries, scratch, bounds: Bounds::PLANTED };
     bench.baseline(20).unwrap();
     for id in HANDFUL {
         let at = mutants.iter().position(|mutant| mutant.id == id).expect("it is planted");

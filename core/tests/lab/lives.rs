@@ -9,7 +9,7 @@ use crate::lab::{Lab, broken, look};
 use crate::node::nothing_seen;
 use crate::planted::Planted;
 use crate::rng::mix;
-use kvorum_core::raft::Raft;
+use kvorum_core::raft::{Ignored, Raft};
 
 impl Lab {
     /// Starts the node in `slot` from its disk.
@@ -76,6 +76,10 @@ impl Lab {
         });
         if kept < self.nodes[slot].disk.queue.len() {
             self.cover("crash that lost writes");
+        }
+        let ignored = self.raft(slot).status().ignored;
+        if ignored.contains_key(&Ignored::Corrupt) {
+            self.cover("damaged message ignored");
         }
         let node = &mut self.nodes[slot];
         node.raft = None;

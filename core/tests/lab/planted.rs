@@ -53,6 +53,10 @@ pub enum Planted {
     DoubleAnswer,
     /// The network changes what an entry says, and its chain with it.
     CorruptEntry,
+    /// The network changes what an entry says and leaves its chain as it was.
+    AlteredEntry,
+    /// The same until the faults end; then what was altered arrives as it was sent.
+    AlteredForAWhile,
     /// The network turns refused votes into granted ones.
     ForgedVote,
     /// Whoever asks for a vote is treated as if the leader had handed over.
@@ -180,14 +184,21 @@ impl Planted {
         let Some(planted) = lab.plan.planted else { return };
         let sender_last = lab.nodes[from].disk.shadow.last().index;
         let leader_last = lab.nodes[to].disk.shadow.last().index;
+        let calm = lab.net.calm;
         match (planted, &mut envelope.message) {
+            (
+                Planted::AlteredEntry | Planted::AlteredForAWhile,
+                Message::Append { entries, .. },
+            ) if planted == Planted::AlteredEntry || !calm => {
+                for entry in entries.iter_mut().filter(|entry| spoiled(entry)) {
+                    entry.payload = Payload::Command(Bytes::from_static(&[9; 16]));
+                }
+            }
             (Planted::CorruptEntry, Message::Append { prev_chain, entries, .. }) => {
                 // With a chain that fits: anything else is noticed and dropped.
                 let mut parent = *prev_chain;
                 for entry in entries {
-                    if entry.id.index.0.is_multiple_of(5)
-                        && matches!(entry.payload, Payload::Command(_))
-                    {
+                    if spoiled(entry) {
                         entry.payload = Payload::Command(Bytes::from_static(&[9; 16]));
                     }
                     *entry = Entry::new(parent, entry.id, entry.payload.clone());
@@ -212,4 +223,9 @@ impl Planted {
             _ => {}
         }
     }
+}
+
+/// Whether the network changes what this entry says.
+fn spoiled(entry: &Entry) -> bool {
+    entry.id.index.0.is_multiple_of(5) && matches!(entry.payload, Payload::Command(_))
 }

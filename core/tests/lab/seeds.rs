@@ -128,7 +128,7 @@ fn hunt(
 }
 
 /// Every planted bug, checkers that must look away, and the checkers that may catch it then.
-const BUGS: [(Planted, &[&str], &[&str]); 34] = [
+const BUGS: [(Planted, &[&str], &[&str]); 35] = [
     (Planted::SentBeforeDurable, &[], &["gate"]),
     (Planted::SentBeforeDurable, &["gate"], &["committed is durable"]),
     (
@@ -200,6 +200,8 @@ const BUGS: [(Planted, &[&str], &[&str]); 34] = [
     (Planted::DoubleAnswer, &[], &["linearizable reads"]),
     (Planted::CorruptEntry, &[], &["log matching"]),
     (Planted::CorruptEntry, &["log matching"], &["committed is immutable", "state-machine safety"]),
+    // Nobody takes it in, so nothing goes on.
+    (Planted::AlteredEntry, &[], &["liveness"]),
     (Planted::ForgedVote, &[], &["one vote per term"]),
     (
         Planted::ForgedVote,
@@ -254,6 +256,20 @@ fn the_node_whose_state_diverges_halts_and_nobody_else() {
     }
     println!("the odd node halted in {halted} of {SEEDS} seeds");
     assert!(halted > SEEDS / 4, "it halted in {halted} of {SEEDS} seeds");
+}
+
+#[test]
+fn what_was_altered_under_its_old_chain_is_taken_in_by_nobody() {
+    const SEEDS: u64 = 60;
+    let mut noticed = 0;
+    for seed in 0..SEEDS {
+        let outcome = run(&Plan::draw(seed).with(Planted::AlteredForAWhile), false);
+        let broken = outcome.failure.map(|failure| failure.violation);
+        assert_eq!(broken, None, "seed {seed}");
+        noticed += u64::from(outcome.cover.contains_key("damaged message ignored"));
+    }
+    println!("it was noticed in {noticed} of {SEEDS} seeds");
+    assert!(noticed > SEEDS / 4, "it was noticed in {noticed} of {SEEDS} seeds");
 }
 
 #[test]
