@@ -42,7 +42,7 @@ impl Extent {
             Extent::All => JUDGES.contains(&target),
             Extent::Model => JUDGES.contains(&target) || target == "model",
             Extent::Changes => {
-                let more = ["contract", "wire"].contains(&target);
+                let more = ["contract", "corners", "wire"].contains(&target);
                 more || JUDGES.contains(&target) && target != "kv_machine"
             }
         }

@@ -4,11 +4,7 @@
 //! the same already is not touched, so that cargo builds only what changed. Must never: write
 //! outside `target/mutants`.
 
-use crate::{
-    binaries::Extent,
-    source,
-    weave::Layer,
-};
+use crate::{binaries::Extent, source, weave::Layer};
 use std::{
     collections::BTreeSet,
     fs,

@@ -51,12 +51,21 @@ pub struct Bounds {
     pub schedules: u64,
     /// KiB of address space.
     pub memory: u64,
+    /// Whether the first script that differs is enough.
+    pub first: bool,
 }
 
 impl Bounds {
     /// For planted bugs.
-    pub const PLANTED: Bounds =
-        Bounds { golden: 60, unit: 60, laws: 180, lab: 30, schedules: 1_000, memory: 6 << 20 };
+    pub const PLANTED: Bounds = Bounds {
+        golden: 60,
+        unit: 60,
+        laws: 180,
+        lab: 30,
+        schedules: 1_000,
+        memory: 6 << 20,
+        first: false,
+    };
 }
 
 /// Binaries with an order of their own; all others are unit and property tests.
@@ -178,7 +187,10 @@ impl Bench {
     }
 
     pub(crate) fn golden(&self, number: usize) -> Result<Option<Kill>, String> {
-        let Some(ended) = self.run("golden", &["every_scenario"], &[], number, self.bounds.golden)? else {
+        let first = self.bounds.first.then(|| ("KVORUM_GOLDEN_FIRST", "1".to_owned()));
+        let first = first.as_slice();
+        let limit = self.bounds.golden;
+        let Some(ended) = self.run("golden", &["every_scenario"], first, number, limit)? else {
             return Ok(None);
         };
         Ok(finding(&ended, "golden", || match output::script(&ended.said) {
@@ -188,13 +200,22 @@ impl Bench {
         }))
     }
 
-    pub(crate) fn units(&self, number: usize, in_tables: bool) -> Result<Option<Kill>, String> {
-        let mine = |target: &&String| {
-            !SPECIAL.contains(&target.as_str()) && target.starts_with("kv") == in_tables
-        };
+    fn units(&self, number: usize, in_tables: bool) -> Result<Option<Kill>, String> {
+        self.units_of(number, |target| target.starts_with("kv") == in_tables)
+    }
+
+    /// Those unit and property tests whose name is chosen.
+    pub(crate) fn units_of(
+        &self,
+        number: usize,
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<Option<Kill>, String> {
+        let mine = |target: &&String| !SPECIAL.contains(&target.as_str()) && chosen(target);
         let targets: Vec<&str> = self.binaries.keys().filter(mine).map(String::as_str).collect();
         for target in ["lib"].into_iter().chain(targets.into_iter().filter(|&name| name != "lib")) {
-            let Some(ended) = self.run(target, &[], &[], number, self.bounds.unit)? else { continue };
+            let Some(ended) = self.run(target, &[], &[], number, self.bounds.unit)? else {
+                continue;
+            };
             let kill = finding(&ended, "unit", || {
                 let test = output::failed_test(&ended.said).unwrap_or_default();
                 (format!("{target}: {test}"), "1 run".to_owned())
@@ -208,7 +229,9 @@ impl Bench {
 
     pub(crate) fn laws(&self, number: usize) -> Result<Option<Kill>, String> {
         let budget = [("KVORUM_LAWS_SCHEDULES", self.bounds.schedules.to_string())];
-        let Some(ended) = self.run("laws", &["--skip", "bites"], &budget, number, self.bounds.laws)? else {
+        let Some(ended) =
+            self.run("laws", &["--skip", "bites"], &budget, number, self.bounds.laws)?
+        else {
             return Ok(None);
         };
         Ok(finding(&ended, "laws", || match output::schedule(&ended.said) {
@@ -231,7 +254,8 @@ impl Bench {
         let mut from = 0;
         for to in STEPS.into_iter().take_while(|&to| to <= budget) {
             let seeds = [("KVORUM_LAB_SEEDS", format!("{from}..{to}"))];
-            let Some(ended) = self.run("lab", &["chaos"], &seeds, number, self.bounds.lab + (to - from) / 5)?
+            let Some(ended) =
+                self.run("lab", &["chaos"], &seeds, number, self.bounds.lab + (to - from) / 5)?
             else {
                 return Ok((None, 0));
             };

@@ -108,7 +108,8 @@ fn work() -> Result<Vec<String>, String> {
     let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
     for (number, layer) in layers.iter().enumerate() {
         let began = Instant::now();
-        let copy = copy::make(&root, &format!("layer{number}"), layer, weave::SWITCH, options.extent)?;
+        let copy =
+            copy::make(&root, &format!("layer{number}"), layer, weave::SWITCH, options.extent)?;
         let basis =
             |at: usize| Basis { copy: copy.fingerprint, mutant: results::text_of(&mutants[at]) };
         let mut todo = Vec::new();

@@ -224,3 +224,39 @@ impl Raft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(digests: &Digests, from: u64, to: u64) -> alloc::vec::Vec<Option<u64>> {
+        (from..=to).map(|index| digests.at(Index(index))).collect()
+    }
+
+    #[test]
+    fn digests_are_kept_without_a_gap_and_up_to_a_bound() {
+        let mut digests = Digests::new(Index(2));
+        digests.record(Index(4), &[3, 4], 3);
+        digests.record(Index(5), &[5], 3);
+        assert_eq!(held(&digests, 2, 6), [None, Some(3), Some(4), Some(5), None]);
+        digests.record(Index(7), &[6, 7], 3);
+        assert_eq!((digests.held(), digests.at(Index(4))), (3, None), "the oldest go first");
+        // After 8, of which nothing was said, nothing before it is next to what follows.
+        digests.record(Index(9), &[9], 3);
+        assert_eq!(held(&digests, 7, 9), [None, None, Some(9)]);
+        assert_eq!(digests.held(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_digests_and_what_was_expected_before_it() {
+        let expecting = |index| {
+            let expected = Some(StateDigest { index: Index(index), digest: 1 });
+            let mut digests = Digests { expected, ..Digests::new(Index(2)) };
+            digests.record(Index(3), &[3], 9);
+            digests.replaced(Index(5));
+            assert_eq!((digests.held(), digests.last), (0, Index(5)));
+            digests.expected.map(|expected| expected.index.0)
+        };
+        assert_eq!([4, 5, 6].map(expecting), [None, None, Some(6)]);
+    }
+}

@@ -25,6 +25,10 @@ use super::{
 };
 use alloc::vec::Vec;
 
+/// Writes a slow disk may fall behind before more is refused: what repeats itself costs no bytes,
+/// but each answer waits in a write.
+const MAX_WRITES_UNDER_WAY: usize = 4096;
+
 /// Whether each entry follows from the one before it.
 fn are_linked(mut parent: Chain, entries: &[Entry]) -> bool {
     entries.iter().all(|entry| {
@@ -47,7 +51,9 @@ impl Raft {
         if !self.makes_sense(prev, &entries) {
             return self.ignore(Ignored::Nonsense);
         }
-        if self.is_installing() || self.log.unwritten_bytes() > self.max_unwritten_bytes() {
+        let behind = self.log.unwritten_bytes() > self.max_unwritten_bytes()
+            || self.log.writes.under_way() >= MAX_WRITES_UNDER_WAY;
+        if self.is_installing() || behind {
             // The leader tries again; its heartbeats are answered meanwhile.
             return self.ignore(Ignored::Busy);
         }

@@ -19,6 +19,10 @@ use super::{
 use alloc::{collections::BTreeSet, vec::Vec};
 use bytes::Bytes;
 
+/// Bytes of the largest configuration that a change may lead to, as `Entry::size` counts: every node
+/// keeps each one that its log retains, and looks through it for every majority.
+pub(super) const MAX_MEMBERSHIP_BYTES: u64 = 1 << 20;
+
 /// What to change, in one step. More than one voter in or out goes through a joint configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Change {
@@ -135,8 +139,11 @@ impl Raft {
         if !self.may_change_membership() {
             return Err(Refused::ChangePending);
         }
-        let next = self.log.membership().after(&change)?;
-        Ok(self.append_own(Payload::Membership(next)))
+        let next = Payload::Membership(self.log.membership().after(&change)?);
+        if next.size() > MAX_MEMBERSHIP_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        Ok(self.append_own(next))
     }
 
     /// Whether the last change is over.

@@ -30,7 +30,8 @@ pub enum Refused {
     NotMember,
     /// The change would leave the cluster without voters.
     NoVoters,
-    /// A command is larger than `Config::max_entry_bytes`.
+    /// A command is larger than `Config::max_entry_bytes`, or a change would lead to a configuration
+    /// of more than 1 MiB (some ten thousand members).
     TooLarge,
 }
 

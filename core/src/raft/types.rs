@@ -163,17 +163,25 @@ impl Entry {
     /// Bytes it counts for in every window and cache: the payload plus a fixed overhead.
     #[must_use]
     pub fn size(&self) -> u64 {
-        const OVERHEAD: u64 = 32;
-        OVERHEAD
-            + match &self.payload {
-                Payload::Noop => 0,
-                Payload::Command(bytes) => bytes.len() as u64,
-                Payload::Membership(membership) => membership
-                    .contexts
-                    .values()
-                    .map(|context| context.len() as u64 + OVERHEAD)
-                    .sum(),
+        OVERHEAD + self.payload.size()
+    }
+}
+
+/// What an entry counts for beside its payload, and a member beside its context.
+const OVERHEAD: u64 = 32;
+
+impl Payload {
+    /// Bytes it counts for.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Payload::Noop => 0,
+            Payload::Command(bytes) => bytes.len() as u64,
+            Payload::Membership(membership) => {
+                let contexts = membership.contexts.values();
+                contexts.map(|context| context.len() as u64 + OVERHEAD).sum()
             }
+        }
     }
 }
 

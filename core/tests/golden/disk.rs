@@ -124,9 +124,16 @@ impl Disk {
         verified
     }
 
+    /// At least one entry, and no more bytes than were asked for.
     pub fn read(&self, read: &LogRead) -> Vec<Entry> {
         let in_range = |entry: &&Entry| read.range.contains(&entry.index());
-        self.log.iter().filter(in_range).cloned().collect()
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let first = bytes == 0;
+            bytes += entry.size();
+            first || bytes <= read.max_bytes
+        };
+        self.log.iter().filter(in_range).take_while(fits).cloned().collect()
     }
 
     /// What a start finds.

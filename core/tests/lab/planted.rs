@@ -55,8 +55,8 @@ pub enum Planted {
     CorruptEntry,
     /// The network changes what an entry says and leaves its chain as it was.
     AlteredEntry,
-    /// The same until the faults end; then what was altered arrives as it was sent.
-    AlteredForAWhile,
+    /// The same, now and then, until the faults end.
+    AlteredNowAndThen,
     /// The network turns refused votes into granted ones.
     ForgedVote,
     /// Whoever asks for a vote is treated as if the leader had handed over.
@@ -184,12 +184,12 @@ impl Planted {
         let Some(planted) = lab.plan.planted else { return };
         let sender_last = lab.nodes[from].disk.shadow.last().index;
         let leader_last = lab.nodes[to].disk.shadow.last().index;
-        let calm = lab.net.calm;
+        let now_and_then = !lab.net.calm && mix(lab.now, from as u64).is_multiple_of(2);
         match (planted, &mut envelope.message) {
             (
-                Planted::AlteredEntry | Planted::AlteredForAWhile,
+                Planted::AlteredEntry | Planted::AlteredNowAndThen,
                 Message::Append { entries, .. },
-            ) if planted == Planted::AlteredEntry || !calm => {
+            ) if planted == Planted::AlteredEntry || now_and_then => {
                 for entry in entries.iter_mut().filter(|entry| spoiled(entry)) {
                     entry.payload = Payload::Command(Bytes::from_static(&[9; 16]));
                 }

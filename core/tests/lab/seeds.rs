@@ -263,7 +263,7 @@ fn what_was_altered_under_its_old_chain_is_taken_in_by_nobody() {
     const SEEDS: u64 = 60;
     let mut noticed = 0;
     for seed in 0..SEEDS {
-        let outcome = run(&Plan::draw(seed).with(Planted::AlteredForAWhile), false);
+        let outcome = run(&Plan::draw(seed).with(Planted::AlteredNowAndThen), false);
         let broken = outcome.failure.map(|failure| failure.violation);
         assert_eq!(broken, None, "seed {seed}");
         noticed += u64::from(outcome.cover.contains_key("damaged message ignored"));

@@ -40,7 +40,8 @@ impl Change {
     #[must_use]
     pub fn changed(&self, text: &str) -> String {
         let around = self.around(text);
-        let (before, after) = (&text[around.start..self.span.start], &text[self.span.end..around.end]);
+        let (before, after) =
+            (&text[around.start..self.span.start], &text[self.span.end..around.end]);
         format!("{before}{}{after}", self.replacement)
     }
 

@@ -132,7 +132,7 @@ fn work() -> Result<Vec<String>, String> {
         bench.baseline(SEEDS).map_err(|what| format!("without any change: {what}"))?;
         println!("without a change all pass, {} s", began.elapsed().as_secs());
         let by_scripts = parallel::judge(&todo, options.jobs, |at| {
-            let verdict = bench.judge_by_scripts(at + 1)?;
+            let verdict = bench.judge_by_scripts(at + 1, &changes[at].file)?;
             if verdict.first.is_some() {
                 keep(at, &verdict)?;
             }
@@ -193,7 +193,7 @@ fn by_itself(
     }
     let binaries = binaries::build(root, &copy, Extent::Changes)?;
     let bench = Bench { binaries, scratch: scratch.to_owned(), bounds: BOUNDS };
-    let verdict = bench.judge_by_scripts(0)?;
+    let verdict = bench.judge_by_scripts(0, &change.file)?;
     if verdict.first.is_some() { Ok(verdict) } else { bench.judge_by_chance(0) }
 }
 

@@ -39,8 +39,7 @@ pub fn settle(
         let left_out: BTreeSet<usize> = unviable.keys().copied().collect();
         let woven = weave::weave(sources, changes, &left_out);
         let layer = Layer { sources: woven.sources.clone(), mutants: Vec::new() };
-        let copy =
-            copy::make(root, COPY, &layer, weave::SWITCH, binaries::Extent::Changes)?;
+        let copy = copy::make(root, COPY, &layer, weave::SWITCH, binaries::Extent::Changes)?;
         let (compiles, said) = binaries::check(root, &copy)?;
         if compiles {
             return Ok((copy, unviable));

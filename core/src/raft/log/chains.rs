@@ -84,3 +84,60 @@ impl Chains {
         self.base = chain;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries 1 to 9 of three bytes, a mark for at least every five: at 2, 4, 6 and 8.
+    fn marked() -> Chains {
+        let mut chains = Chains::new(Chain(0), Chain(0), 5);
+        for index in 1..=9 {
+            chains.append(Index(index), 3, Chain(index));
+        }
+        chains
+    }
+
+    fn marks(chains: &Chains) -> alloc::vec::Vec<u64> {
+        chains.marks.iter().map(|mark| mark.0.0).collect()
+    }
+
+    #[test]
+    fn a_step_of_bytes_has_one_mark() {
+        let chains = marked();
+        assert_eq!(marks(&chains), [2, 4, 6, 8]);
+        assert_eq!((chains.base(), chains.last()), (Chain(0), Chain(9)));
+        assert_eq!([4, 5].map(|index| chains.mark_at(Index(index))), [Some(Chain(4)), None]);
+        let up_to = [1, 4, 5, 99].map(|index| chains.mark_up_to(Index(index)));
+        assert_eq!(up_to, [None, Some(Index(4)), Some(Index(4)), Some(Index(8))]);
+        // An entry that fills the step exactly is the one that is marked.
+        let mut exact = Chains::new(Chain(0), Chain(0), 6);
+        for index in 1..=4 {
+            exact.append(Index(index), 3, Chain(index));
+        }
+        assert_eq!(marks(&exact), [2, 4]);
+    }
+
+    #[test]
+    fn what_is_learnt_is_marked_a_step_after_the_mark_before_and_once() {
+        let mut chains = marked();
+        chains.learn(Index(5), Chain(5), 4);
+        assert_eq!(marks(&chains), [2, 4, 6, 8]);
+        chains.learn(Index(5), Chain(5), 5);
+        chains.learn(Index(5), Chain(7), 5);
+        chains.learn(Index(6), Chain(7), 5);
+        chains.learn(Index(9), Chain(9), 6);
+        assert_eq!(marks(&chains), [2, 4, 5, 6, 8, 9]);
+        assert_eq!(chains.mark_at(Index(5)), Some(Chain(5)));
+        assert_eq!(chains.mark_at(Index(6)), Some(Chain(6)));
+    }
+
+    #[test]
+    fn what_is_gone_has_no_marks() {
+        let mut chains = marked();
+        chains.truncate(Index(8), Chain(7));
+        assert_eq!((marks(&chains), chains.last()), (alloc::vec![2, 4, 6], Chain(7)));
+        chains.compact(Index(4), Chain(4));
+        assert_eq!((marks(&chains), chains.base()), (alloc::vec![6], Chain(4)));
+    }
+}

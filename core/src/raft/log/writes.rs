@@ -24,8 +24,8 @@ pub struct Flight {
 /// The cursors.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Writes {
-    /// Oldest first. Bounded by the runtime: one per poll that had something to write, and a sync
-    /// takes all that are queued.
+    /// Oldest first. A follower takes no appends while there are too many; beside those, there is
+    /// one per vote, per installed snapshot, and per poll that had proposals of a leader.
     flights: VecDeque<Flight>,
     next: WriteId,
     written: Index,
@@ -58,6 +58,11 @@ impl Writes {
     /// The oldest write under way.
     pub fn oldest(&self) -> Option<&Flight> {
         self.flights.front()
+    }
+
+    /// How many writes are under way.
+    pub fn under_way(&self) -> usize {
+        self.flights.len()
     }
 
     /// All writes under way, oldest first.
