@@ -3,6 +3,7 @@
 
 use kvorum_mutants::{
     binaries::{self, Extent},
+    changes::explained,
     copy,
     judge::{self, Bench, Bounds},
     mutant, root, rows, source, table, weave,
@@ -65,5 +66,20 @@ fn a_handful_of_planted_bugs_is_found_and_nothing_without_them() {
         let verdict = bench.judge(&mutants[at], at + 1, 300).unwrap();
         println!("{id}: {verdict:?}");
         assert!(verdict.first.is_some(), "{id} is not found");
+    }
+}
+
+#[test]
+fn every_survivor_of_cargo_mutants_is_explained() {
+    let root = root();
+    let reasons = explained::all(&root).unwrap();
+    let document = fs::read_to_string(root.join("docs/mutants-survivors.md")).unwrap();
+    assert!(!document.contains("not explained") && !document.contains("not judged"), "{document}");
+    let told = document.lines().filter(|line| line.starts_with("- `")).count();
+    assert_eq!(told, reasons.len(), "`make cargo-mutants` writes it anew");
+    for (id, reason) in reasons {
+        let (_, what) = id.split_once(": ").expect("file: what");
+        let line = format!("- `{}`", what.replace('`', "'"));
+        assert!(document.contains(&line) && document.contains(&reason), "{id}");
     }
 }

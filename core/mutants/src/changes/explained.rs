@@ -43,3 +43,24 @@ pub fn parse(text: &str) -> Result<Reasons, String> {
     }
     if waiting.is_empty() { Ok(reasons) } else { Err(format!("no reason for {}", waiting[0])) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_reason_may_serve_several_changes() {
+        let reasons = parse("# head\n\nchange: a: b\nchange: c: d\nbecause: why\n").unwrap();
+        assert_eq!(reasons.get("a: b"), reasons.get("c: d"));
+        assert_eq!(reasons.len(), 2);
+    }
+
+    #[test]
+    fn a_change_has_one_reason_and_a_reason_has_a_change() {
+        assert!(parse("change: a: b\n").unwrap_err().contains("no reason"));
+        assert!(parse("because: why\n").unwrap_err().contains("for nothing"));
+        let twice = "change: a: b\nbecause: why\n\nchange: a: b\nbecause: what\n";
+        assert!(parse(twice).unwrap_err().contains("two reasons"));
+        assert!(parse("changed: a: b\n").unwrap_err().contains("cannot read"));
+    }
+}

@@ -102,3 +102,86 @@ pub fn among(first: u32, last: u32) -> bool {
     (first..=last).contains(&chosen())
 }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::super::list;
+    use super::*;
+
+    const TEXT: &str = "impl A {\n    fn f(a: B { c }: B) -> bool {\n        a && b\n    }\n\n    \
+                        fn g(&self) -> impl Iterator<Item = u8> + '_ {\n        h()\n    }\n}\n";
+
+    fn changes() -> Vec<Change> {
+        let place = |line, from, to| {
+            format!(
+                "{{\"start\":{{\"line\":{line},\"column\":{from}}},\
+                 \"end\":{{\"line\":{line},\"column\":{to}}}}}"
+            )
+        };
+        let function = |name: &str, from: u32, to: u32| {
+            format!(
+                "{{\"function_name\":\"A::{name}\",\"span\":{{\"start\":{{\"line\":{from},\
+                 \"column\":5}},\"end\":{{\"line\":{to},\"column\":6}}}}}}"
+            )
+        };
+        let item = |name: &str, genre: &str, span: String, with: &str, function: String| {
+            format!(
+                "{{\"file\":\"core/src/raft/a.rs\",\"name\":\"core/src/raft/a.rs:1:2: {name}\",\
+                 \"genre\":\"{genre}\",\"span\":{span},\"replacement\":\"{with}\",\
+                 \"function\":{function}}}"
+            )
+        };
+        let json = [
+            item(
+                "replace f -> bool with true",
+                "FnValue",
+                place(3, 9, 15),
+                "true",
+                function("f", 2, 4),
+            ),
+            item(
+                "replace && with || in f",
+                "BinaryOperator",
+                place(3, 11, 13),
+                "||",
+                function("f", 2, 4),
+            ),
+            item("replace g with i()", "FnValue", place(7, 9, 12), "i()", function("g", 6, 8)),
+        ];
+        let sources = Sources::from([("raft/a.rs".to_owned(), TEXT.to_owned())]);
+        list::parse(&format!("[{}]", json.join(",")), &sources).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_known_by_what_it_does_and_its_line() {
+        let ids: Vec<String> = changes().into_iter().map(|change| change.id).collect();
+        assert_eq!(
+            ids,
+            [
+                "raft/a.rs: replace f -> bool with true",
+                "raft/a.rs: replace && with || in f: a && b",
+                "raft/a.rs: replace g with i()",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_stands_once_as_it_is_and_once_for_each_change() {
+        let sources = Sources::from([("raft/a.rs".to_owned(), TEXT.to_owned())]);
+        let changes = changes();
+        let woven = weave(&sources, &changes, &BTreeSet::from([0]));
+        let text: String = woven.sources["raft/a.rs"].split_whitespace().collect();
+        let expected = "implA{fnf(a:B{c}:B)->bool{ifcrate::planted::among(2,2){\
+                        matchcrate::planted::chosen(){2=>return{a||b},_=>{}}}a&&b}\
+                        fng(&self)->alloc::boxed::Box<dynIterator<Item=u8>+'_>{\
+                        ifcrate::planted::among(3,3){matchcrate::planted::chosen(){\
+                        3=>returnalloc::boxed::Box::new({i()}),_=>{}}}\
+                        returnalloc::boxed::Box::new({h()});}}";
+        assert_eq!(text, expected);
+        // What the compiler says of a line is said of the change that stands there.
+        for (lines, position) in &woven.lines["raft/a.rs"] {
+            let there = woven.sources["raft/a.rs"].lines().nth(lines.start - 1).unwrap();
+            assert!(there.starts_with(&format!("{} => return", position + 1)), "{there}");
+        }
+    }
+}
