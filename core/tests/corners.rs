@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use kvorum_core::raft::{
     AppendOutcome, Chain, Change, Config, Entry, EntryId, Envelope, Event, Evidence, Full, Ignored,
-    Index, Instant, Message, NodeId, Output, Payload, Raft, Refused, Restored, RoleName,
-    SnapshotEvent, SnapshotMeta, Term, Write,
+    Index, Instant, Membership, Message, NodeId, Output, Payload, Raft, Refused, Restored,
+    RoleName, SnapshotEvent, SnapshotMeta, StreamDigest, Term, Write,
 };
 
 const NOW: Instant = Instant(0);
@@ -254,4 +254,118 @@ fn a_state_of_another_history_stops_the_node() {
     durable(&mut raft, 2, Chain(7));
     let found = raft.poll(NOW).fatal;
     assert!(matches!(found, Some(Evidence::DiskChanged { found: Chain(7), .. })), "{found:?}");
+}
+
+const LIMIT: u64 = 1 << 62;
+
+/// A chunk of a snapshot of entry 3, as its leader would send it.
+fn chunk(change: impl FnOnce(&mut SnapshotMeta, &mut u64, &mut Bytes, &mut bool)) -> Message {
+    let membership = two().base.membership;
+    let last = EntryId { index: Index(3), term: Term(1) };
+    let mut meta = SnapshotMeta { last, chain: Chain(7), membership, membership_index: Index(1) };
+    let (mut offset, mut data, mut end) = (0, Bytes::from_static(b"abc"), false);
+    change(&mut meta, &mut offset, &mut data, &mut end);
+    let before = StreamDigest::default();
+    Message::InstallSnapshot { meta, offset, data, before, last: end, sequence: 0 }
+}
+
+/// Whether a chunk is taken for something that no leader sends.
+fn is_nonsense(message: Message) -> bool {
+    let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("a sound disk");
+    hear(&mut raft, NOW, message);
+    raft.status().ignored.contains_key(&Ignored::Nonsense)
+}
+
+#[test]
+fn a_chunk_that_no_leader_sends_is_nonsense_for_each_reason_alone() {
+    assert!(!is_nonsense(chunk(|_, _, _, _| {})));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.last.index = Index::ZERO)));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.last.index = Index(LIMIT))));
+    assert!(!is_nonsense(chunk(|meta, _, _, _| meta.last.index = Index(LIMIT - 1))));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.last.term = Term(2))));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.membership_index = Index(4))));
+    assert!(!is_nonsense(chunk(|meta, _, _, _| meta.membership_index = Index(3))));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.membership = Membership::default())));
+    assert!(is_nonsense(chunk(|meta, _, _, _| meta.membership.contexts.clear())));
+    assert!(is_nonsense(chunk(|_, offset, _, _| *offset = LIMIT - 3)));
+    assert!(!is_nonsense(chunk(|_, offset, _, _| *offset = LIMIT - 4)));
+    assert!(is_nonsense(chunk(|_, _, data, _| data.clear())));
+    assert!(!is_nonsense(chunk(|_, _, data, last| {
+        data.clear();
+        *last = true;
+    })));
+    assert!(!is_nonsense(chunk(|_, _, _, last| *last = true)));
+}
+
+#[test]
+fn a_snapshot_of_another_history_stops_its_leader() {
+    let read = |chain| {
+        let mut raft = sole(Config::default());
+        let status = raft.status();
+        let (last, membership) = (status.last, status.membership.clone());
+        let chain = if chain { status.chain } else { Chain(7) };
+        let meta = SnapshotMeta { last, chain, membership, membership_index: Index(1) };
+        let (peer, data) = (LEADER, Bytes::from_static(b"abc"));
+        let event = SnapshotEvent::ChunkRead { peer, meta, offset: 0, data, last: true };
+        raft.handle(NOW, Event::Snapshot(event));
+        raft.poll(NOW).fatal
+    };
+    assert_eq!(read(true), None);
+    assert!(matches!(read(false), Some(Evidence::DiskChanged { found: Chain(7), .. })));
+}
+
+#[test]
+fn the_largest_term_is_one_below_the_limit() {
+    let hears = |term| {
+        let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("sound");
+        let message =
+            Message::Heartbeat { commit: Index::ZERO, sequence: 0, compare: None, proven: None };
+        let envelope = Envelope { from: LEADER, to: SELF, epoch: 0, term: Term(term), message };
+        raft.handle(NOW, Event::Received(envelope));
+        raft.status().vote.term
+    };
+    assert_eq!(hears(LIMIT - 1), Term(LIMIT - 1));
+    assert_eq!(hears(LIMIT), Term(0));
+}
+
+#[test]
+fn a_learner_that_was_too_slow_ten_times_rests_ten_election_timeouts() {
+    const LEARNER: NodeId = NodeId(3);
+    let config = Config::default();
+    let timeout = u64::try_from(config.election_timeout.as_nanos()).unwrap();
+    let mut raft = sole(config);
+    let add = vec![(LEARNER, Bytes::new())];
+    raft.change_membership(NOW, Index(1), Change { add, ..Change::default() }).unwrap();
+    let mut now = NOW;
+    let work = |raft: &mut Raft, now: Instant| {
+        while let Some(write) = raft.poll(now).write {
+            raft.handle(now, Event::Written(write.durable().written));
+        }
+        raft.status().membership.is_voter(LEARNER)
+    };
+    let acknowledge = |raft: &mut Raft, now: Instant, last| {
+        let outcome = AppendOutcome::Matched { last };
+        let message = Message::AppendReply { outcome, sequence: 0 };
+        let (term, epoch) = (raft.status().vote.term, raft.status().membership.epoch);
+        let envelope = Envelope { from: LEARNER, to: SELF, epoch, term, message };
+        raft.handle(now, Event::Received(envelope));
+    };
+    assert!(!work(&mut raft, now));
+    for _ in 0..10 {
+        // What the round was for arrives late, and there is more by then.
+        let target = raft.status().last.index;
+        now = Instant(now.0 + timeout);
+        raft.propose(now, vec![Bytes::from_static(b"x")]).unwrap();
+        acknowledge(&mut raft, now, target);
+        assert!(!work(&mut raft, now));
+    }
+    // It has everything now, and is not looked at for a while.
+    let all = raft.status().last.index;
+    let rested = Instant(now.0 + 10 * timeout);
+    for moment in [now, Instant(rested.0 - 1)] {
+        acknowledge(&mut raft, moment, all);
+        assert!(!work(&mut raft, moment), "at {moment}");
+    }
+    acknowledge(&mut raft, rested, all);
+    assert!(work(&mut raft, rested));
 }

@@ -74,7 +74,7 @@ fn every_survivor_of_cargo_mutants_is_explained() {
     let root = root();
     let reasons = explained::all(&root).unwrap();
     let document = fs::read_to_string(root.join("docs/mutants-survivors.md")).unwrap();
-    assert!(!document.contains("not explained") && !document.contains("not judged"), "{document}");
+    assert!(!document.contains("not explained"), "{document}");
     let told = document.lines().filter(|line| line.starts_with("- `")).count();
     assert_eq!(told, reasons.len(), "`make cargo-mutants` writes it anew");
     for (id, reason) in reasons {

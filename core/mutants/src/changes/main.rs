@@ -9,31 +9,41 @@ use kvorum_mutants::{
         list::{self, Change},
         table, viable,
     },
-    copy,
+    copy::{self, Copy},
     judge::{self, Bench, Kill, Verdict},
     parallel,
     results::{self, Basis},
-    root, source,
+    root,
+    source::{self, Sources},
     weave::Layer,
 };
-use std::{collections::BTreeMap, fs, path::Path, process::ExitCode, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 const USAGE: &str = "\
-kvorum-changes [--only <part of an id>]... [--jobs <n>] [--keep] [--survivors]
+kvorum-changes [--only <part of an id>]... [--jobs <n>] [--keep] [--survivors] [--table]
   --only       only the changes whose id contains this; the document is written all the same
   --jobs       so many at a time (2)
   --keep       what was found before stays found, although sources or tests have changed
-  --survivors  print what survives, ready to be explained in core/mutants/survivors.txt";
+  --survivors  print what survives, ready to be explained in core/mutants/survivors.txt
+  --table      judge nothing: the document from what was judged before";
 
 struct Options {
     only: Vec<String>,
     jobs: usize,
     keep: bool,
     survivors: bool,
+    table: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { only: Vec::new(), jobs: 2, keep: false, survivors: false };
+    let mut options =
+        Options { only: Vec::new(), jobs: 2, keep: false, survivors: false, table: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -42,6 +52,7 @@ fn options() -> Result<Options, String> {
             "--jobs" => options.jobs = value()?.parse().map_err(|_| "--jobs needs a number")?,
             "--keep" => options.keep = true,
             "--survivors" => options.survivors = true,
+            "--table" => (options.table, options.keep) = (true, true),
             _ => return Err(USAGE.to_owned()),
         }
     }
@@ -69,106 +80,142 @@ fn work() -> Result<Vec<String>, String> {
     let reasons = explained::all(&root)?;
     let changes = list::ask(&root, &sources)?;
     println!("{} changes", changes.len());
-    let began = Instant::now();
-    let place = |at: usize| {
-        let change: &Change = &changes[at];
-        let print = change.fingerprint(&sources[&change.file]);
-        let file = change.file.replace(['/', '.'], "-");
-        (format!("changes/{file}-{print:016x}"), print)
-    };
-    let known = |at: usize, copy: u64| {
-        let (name, print) = place(at);
-        results::load(&root, &name, Basis { copy, mutant: print }, options.keep)
-    };
-    let compiler = |verdict: &Verdict| {
-        verdict.first.clone().filter(|kill| kill.check == table::UNVIABLE).map(|kill| kill.name)
-    };
-    // What did not compile before is left out at once, where earlier verdicts are taken.
-    let before = (0..changes.len())
-        .filter_map(|at| Some((at, compiler(&known(at, 0)?)?)))
-        .collect::<BTreeMap<usize, String>>();
-    let (copy, unviable) = viable::settle(&root, &sources, &changes, before)?;
-    println!("{} do not compile, {} s", unviable.len(), began.elapsed().as_secs());
-    let keep = |at: usize, verdict: &Verdict| {
-        let (name, print) = place(at);
-        results::store(&root, &name, Basis { copy: copy.fingerprint, mutant: print }, verdict)
-    };
-    let mut verdicts: BTreeMap<usize, Verdict> = BTreeMap::new();
-    let (mut todo, mut alone) = (Vec::new(), Vec::new());
-    for (at, change) in changes.iter().enumerate() {
-        if let Some(what) = unviable.get(&at) {
-            let verdict = did_not_compile(what);
-            keep(at, &verdict)?;
-            verdicts.insert(at, verdict);
-            continue;
-        }
-        let chosen = options.only.is_empty()
-            || options.only.iter().any(|part| change.id.contains(part.as_str()));
-        // What survived may be found by what was added since.
-        let same = |verdict: &Verdict| {
-            verdict.first.is_some()
-                || results::load(
-                    &root,
-                    &place(at).0,
-                    Basis { copy: copy.fingerprint, mutant: place(at).1 },
-                    false,
-                )
-                .is_some()
-        };
-        match known(at, copy.fingerprint).filter(same) {
-            Some(verdict) => drop(verdicts.insert(at, verdict)),
-            None if !chosen => {}
-            None if change.body.is_some() => todo.push(at),
-            None => alone.push(at),
-        }
-    }
-    let scratch = judge::scratch(&copy::workshop(&root)).join("changes");
-    fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
-    if !todo.is_empty() {
-        let began = Instant::now();
-        let binaries = binaries::build(&root, &copy, Extent::Changes)?;
-        println!("built in {} s", began.elapsed().as_secs());
-        let bench = Bench { binaries, scratch: scratch.clone(), bounds: BOUNDS };
-        bench.baseline(SEEDS).map_err(|what| format!("without any change: {what}"))?;
-        println!("without a change all pass, {} s", began.elapsed().as_secs());
-        let by_scripts = parallel::judge(&todo, options.jobs, |at| {
-            let verdict = bench.judge_by_scripts(at + 1, &changes[at].file)?;
-            if verdict.first.is_some() {
-                keep(at, &verdict)?;
-            }
-            Ok((format!("{}: {}", changes[at].id, summary(&verdict)), verdict))
-        })?;
-        let left = |(at, verdict): &(usize, Verdict)| verdict.first.is_none().then_some(*at);
-        let todo: Vec<usize> = by_scripts.iter().filter_map(left).collect();
-        println!("{} are left, {} s", todo.len(), began.elapsed().as_secs());
-        verdicts.extend(by_scripts);
-        verdicts.extend(parallel::judge(&todo, options.jobs, |at| {
-            let verdict = bench.judge_by_chance(at + 1)?;
-            keep(at, &verdict)?;
-            Ok((format!("{}: {}", changes[at].id, summary(&verdict)), verdict))
-        })?);
-    }
-    for at in alone {
-        let verdict = by_itself(&root, &sources, &changes[at], &scratch)?;
-        keep(at, &verdict)?;
-        println!("{}: {}", changes[at].id, summary(&verdict));
-        verdicts.insert(at, verdict);
-    }
-    let judged: Vec<table::Judged> = changes
-        .into_iter()
+    let run = Run { root, sources, changes, options };
+    let mut verdicts = if run.options.table { run.known() } else { run.judge()? };
+    let judged: Vec<table::Judged> = run
+        .changes
+        .iter()
         .enumerate()
-        .map(|(at, change)| (change, verdicts.remove(&at)))
+        .map(|(at, change)| (change.clone(), verdicts.remove(&at)))
         .collect();
-    if options.survivors {
+    if run.options.survivors {
         for (change, verdict) in &judged {
             if table::fate(verdict.as_ref()) == table::Fate::Survived {
                 println!("change: {}", change.id);
             }
         }
     }
-    let path = root.join("docs/mutants-survivors.md");
+    let path = run.root.join("docs/mutants-survivors.md");
     fs::write(&path, table::document(&judged, &reasons)).map_err(|error| error.to_string())?;
     Ok(table::failures(&judged, &reasons))
+}
+
+/// What is to be judged.
+struct Run {
+    root: PathBuf,
+    sources: Sources,
+    changes: Vec<Change>,
+    options: Options,
+}
+
+/// Verdicts by position in the list.
+type Verdicts = BTreeMap<usize, Verdict>;
+
+impl Run {
+    /// Where the verdict of a change is kept, and what it was found for.
+    fn place(&self, at: usize) -> (String, u64) {
+        let change = &self.changes[at];
+        let print = change.fingerprint(&self.sources[&change.file]);
+        let file = change.file.replace(['/', '.'], "-");
+        (format!("changes/{file}-{print:016x}"), print)
+    }
+
+    fn load(&self, at: usize, copy: u64, keep: bool) -> Option<Verdict> {
+        let (name, mutant) = self.place(at);
+        results::load(&self.root, &name, Basis { copy, mutant }, keep)
+    }
+
+    fn store(&self, at: usize, copy: u64, verdict: &Verdict) -> Result<(), String> {
+        let (name, mutant) = self.place(at);
+        results::store(&self.root, &name, Basis { copy, mutant }, verdict)
+    }
+
+    /// Everything that was judged before.
+    fn known(&self) -> Verdicts {
+        let load = |at| Some((at, self.load(at, 0, true)?));
+        (0..self.changes.len()).filter_map(load).collect()
+    }
+
+    /// The verdict that need not be found again. What survived may be found by what was added since.
+    fn settled(&self, at: usize, copy: u64) -> Option<Verdict> {
+        let found = self.load(at, copy, self.options.keep);
+        found.filter(|verdict| verdict.first.is_some()).or_else(|| self.load(at, copy, false))
+    }
+
+    fn judge(&self) -> Result<Verdicts, String> {
+        let began = Instant::now();
+        // What did not compile before is left out at once, where earlier verdicts are taken.
+        let compiler = |at| {
+            let kill = self.load(at, 0, self.options.keep)?.first?;
+            (kill.check == table::UNVIABLE).then_some((at, kill.name))
+        };
+        let before = (0..self.changes.len()).filter_map(compiler).collect();
+        let (copy, unviable) = viable::settle(&self.root, &self.sources, &self.changes, before)?;
+        println!("{} do not compile, {} s", unviable.len(), began.elapsed().as_secs());
+        let mut verdicts = Verdicts::new();
+        let mut todo = Vec::new();
+        for (at, change) in self.changes.iter().enumerate() {
+            if let Some(what) = unviable.get(&at) {
+                let verdict = did_not_compile(what);
+                self.store(at, copy.fingerprint, &verdict)?;
+                verdicts.insert(at, verdict);
+            } else if let Some(verdict) = self.settled(at, copy.fingerprint) {
+                verdicts.insert(at, verdict);
+            } else if self.options.only.is_empty()
+                || self.options.only.iter().any(|part| change.id.contains(part.as_str()))
+            {
+                todo.push(at);
+            }
+        }
+        let scratch = judge::scratch(&copy::workshop(&self.root)).join("changes");
+        fs::create_dir_all(&scratch).map_err(|error| error.to_string())?;
+        let has_body = |at: &usize| self.changes[*at].body.is_some();
+        let (together, alone): (Vec<usize>, Vec<usize>) = todo.into_iter().partition(has_body);
+        if !together.is_empty() {
+            verdicts.extend(self.judge_together(&copy, &together, &scratch)?);
+        }
+        for at in alone {
+            let verdict = by_itself(&self.root, &self.sources, &self.changes[at], &scratch)?;
+            self.store(at, copy.fingerprint, &verdict)?;
+            println!("{}: {}", self.changes[at].id, summary(&verdict));
+            verdicts.insert(at, verdict);
+        }
+        Ok(verdicts)
+    }
+
+    /// Judges what is woven into one copy.
+    fn judge_together(
+        &self,
+        copy: &Copy,
+        todo: &[usize],
+        scratch: &Path,
+    ) -> Result<Vec<(usize, Verdict)>, String> {
+        let began = Instant::now();
+        let binaries = binaries::build(&self.root, copy, Extent::Changes)?;
+        println!("built in {} s", began.elapsed().as_secs());
+        let bench = Bench { binaries, scratch: scratch.to_owned(), bounds: BOUNDS };
+        bench.baseline(SEEDS).map_err(|what| format!("without any change: {what}"))?;
+        println!("without a change all pass, {} s", began.elapsed().as_secs());
+        let line =
+            |at: usize, verdict: &Verdict| format!("{}: {}", self.changes[at].id, summary(verdict));
+        let by_scripts = parallel::judge(todo, self.options.jobs, |at| {
+            let verdict = bench.judge_by_scripts(at + 1, &self.changes[at].file)?;
+            if verdict.first.is_some() {
+                self.store(at, copy.fingerprint, &verdict)?;
+            }
+            Ok((line(at, &verdict), verdict))
+        })?;
+        let (mut judged, left): (Vec<_>, Vec<_>) =
+            by_scripts.into_iter().partition(|(_, verdict)| verdict.first.is_some());
+        println!("{} are left, {} s", left.len(), began.elapsed().as_secs());
+        let left: Vec<usize> = left.into_iter().map(|(at, _)| at).collect();
+        judged.extend(parallel::judge(&left, self.options.jobs, |at| {
+            let verdict = bench.judge_by_chance(at + 1)?;
+            self.store(at, copy.fingerprint, &verdict)?;
+            Ok((line(at, &verdict), verdict))
+        })?);
+        Ok(judged)
+    }
 }
 
 fn did_not_compile(what: &str) -> Verdict {
@@ -180,7 +227,7 @@ fn did_not_compile(what: &str) -> Verdict {
 /// A constant has no alternatives: a copy of its own for each change.
 fn by_itself(
     root: &Path,
-    sources: &source::Sources,
+    sources: &Sources,
     change: &Change,
     scratch: &Path,
 ) -> Result<Verdict, String> {

@@ -66,8 +66,8 @@ knows how to change, and looks which check of the core finds each change. Made b
 Outside continuous integration: it takes an hour. What it examines is in `.cargo/mutants.toml`; what is changed is the \
 list of `cargo mutants --list`, built all at once behind a switch ([why](decisions/0092-changes-behind-a-switch.md)).
 
-The checks run in this order and the first finding ends it: golden scripts, unit and property tests, the laws (100 \
-schedules of each), the lab (100 seeds). A run that does not end is a finding. *Unviable* is what does not compile. \
+The checks run in this order and the first finding ends it: golden scripts, unit and property tests, the laws (50 \
+schedules of each), the lab (20 seeds). A run that does not end is a finding. *Unviable* is what does not compile. \
 Every survivor is explained below, or the command fails; the reasons are kept in `core/mutants/survivors.txt`.
 ";
 
@@ -75,7 +75,7 @@ Every survivor is explained below, or the command fails; the reasons are kept in
 #[must_use]
 pub fn document(judged: &[Judged], reasons: &Reasons) -> String {
     let mut text = String::from(HEAD);
-    text.push_str("\n| file | changes | unviable | found | survived |\n|---|--:|--:|--:|--:|\n");
+    text.push_str("\n| file | changes | unviable | found | survived | not judged |\n|---|--:|--:|--:|--:|--:|\n");
     let mut files: BTreeMap<&str, Vec<Fate>> = BTreeMap::new();
     for (change, verdict) in judged {
         files.entry(&change.file).or_default().push(fate(verdict.as_ref()));
@@ -85,10 +85,6 @@ pub fn document(judged: &[Judged], reasons: &Reasons) -> String {
     }
     let all: Vec<Fate> = files.into_values().flatten().collect();
     row(&mut text, "all", &all);
-    let open = all.iter().filter(|fate| **fate == Fate::Open).count();
-    if open > 0 {
-        let _ = writeln!(text, "\n{open} are not judged yet.");
-    }
     first_found(&mut text, judged);
     text.push_str("\n## Survivors, and why each is harmless\n");
     // What has one reason is told together.
@@ -119,8 +115,9 @@ pub fn document(judged: &[Judged], reasons: &Reasons) -> String {
 fn row(text: &mut String, name: &str, fates: &[Fate]) {
     let count = |wanted: Fate| fates.iter().filter(|fate| **fate == wanted).count();
     let (unviable, found) = (count(Fate::Unviable), count(Fate::Found));
-    let survived = count(Fate::Survived);
-    let _ = writeln!(text, "| {name} | {} | {unviable} | {found} | {survived} |", fates.len());
+    let (survived, open) = (count(Fate::Survived), count(Fate::Open));
+    let _ =
+        writeln!(text, "| {name} | {} | {unviable} | {found} | {survived} | {open} |", fates.len());
 }
 
 fn first_found(text: &mut String, judged: &[Judged]) {

@@ -113,4 +113,48 @@ mod tests {
             weight == alone
         }
     }
+
+    /// Ten entries of four bytes, a mark for at least every ten: at 3, 6 and 9.
+    fn marked() -> Weight {
+        let mut weight = Weight::new(Index(0), 10);
+        for index in 1..=10 {
+            weight.append(Index(index), 4);
+        }
+        weight
+    }
+
+    #[test]
+    fn a_step_of_bytes_has_one_mark() {
+        let weight = marked();
+        let marks: Vec<(u64, u64)> = weight.marks.iter().map(|mark| (mark.0.0, mark.1)).collect();
+        assert_eq!(marks, [(0, 0), (3, 12), (6, 24), (9, 36)]);
+        let between = |from, to| weight.between(Index(from), Index(to));
+        assert_eq!([between(0, 10), between(3, 9), between(4, 8), between(9, 9)], [36, 24, 12, 0]);
+        // An entry that fills the step exactly is marked.
+        let mut exact = Weight::new(Index(0), 8);
+        for index in 1..=4 {
+            exact.append(Index(index), 4);
+        }
+        assert_eq!(exact.marks.len(), 3);
+    }
+
+    #[test]
+    fn as_much_is_kept_as_fits_between_two_marks() {
+        let weight = marked();
+        let keep = |bytes| weight.keep(Index(10), bytes).0;
+        assert_eq!([keep(36), keep(35), keep(12), keep(11), keep(0)], [0, 3, 6, 9, 9]);
+        assert_eq!(weight.keep(Index(2), 0), Index(0));
+    }
+
+    #[test]
+    fn what_is_gone_has_no_marks() {
+        let mut weight = marked();
+        weight.truncate(Index(6));
+        assert_eq!((weight.total, weight.marks.len()), (12, 2));
+        let mut weight = marked();
+        weight.compact(Index(4));
+        assert_eq!(weight.marks, [(Index(4), 12), (Index(6), 24), (Index(9), 36)]);
+        weight.truncate(Index(5));
+        assert_eq!((weight.total, weight.marks.len()), (12, 1));
+    }
 }
