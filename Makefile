@@ -51,7 +51,7 @@ run: build
 run-command:
 	@printf '%s %s %s\n' exec $(call quote,$(NODE_ENV)) $(call quote,$(call quote,$(CURDIR)/main))
 
-test: fmt lint docs unit sim process contract docker-test
+test: fmt lint docs unit sim process fuzz-http contract docker-test
 	@echo '== all tests passed'
 
 fmt:
