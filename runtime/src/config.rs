@@ -78,6 +78,8 @@ pub struct Limits {
     pub connections: usize,
     /// Watches of this node at a time. Default 10,000.
     pub watches: usize,
+    /// Requests that wait for locks at this node at a time. Default 4,096.
+    pub lock_waiters: usize,
     /// In silence, a watch says this often how far it has come; this is also how a client that has
     /// left is noticed. Default 15 s.
     pub watch_progress: Duration,
@@ -104,6 +106,7 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             connections: 10_000,
             watches: 10_000,
+            lock_waiters: 4096,
             watch_progress: Duration::from_secs(15),
             watch_patience: Duration::from_secs(60),
             require_condition: false,
@@ -289,6 +292,7 @@ fn limits(reader: &Reader) -> Result<Limits, ConfigError> {
         header_bytes: size(reader.bytes("KVORUM_MAX_HEADER_BYTES")?),
         connections: size(reader.count("KVORUM_MAX_CONNECTIONS")?),
         watches: size(reader.count("KVORUM_MAX_WATCHES")?),
+        lock_waiters: size(reader.count("KVORUM_MAX_LOCK_WAITERS")?),
         watch_progress: reader.duration("KVORUM_WATCH_PROGRESS")?,
         watch_patience: reader.duration("KVORUM_WATCH_PATIENCE")?,
         require_condition: reader.word("KVORUM_REQUIRE_CONDITION")? == "on",

@@ -3,6 +3,10 @@
 //! Rule: every request gets exactly one answer, and the answer says truthfully whether a write may
 //! have been applied. Must never: touch the core; the driver alone does.
 
+mod look;
+
+pub use look::{Found, Look, Seen};
+
 use crate::{sync::Watched, watch::Hub};
 use bytes::Bytes;
 use kvorum_core::{
@@ -25,7 +29,7 @@ pub struct Handle {
 pub enum Request {
     /// Put a command through the log, here, as the leader.
     Execute {
-        /// What to do.
+        /// What to do; the driver stamps it with the cluster clock and the date.
         command: Command,
         /// Where the outcome goes.
         reply: oneshot::Sender<Result<Executed, ExecuteError>>,
@@ -38,6 +42,15 @@ pub enum Request {
         consistency: Consistency,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Answer, QueryError>>,
+    },
+    /// Look at something that is not a range of keys.
+    Look {
+        /// At what.
+        look: Look,
+        /// How fresh.
+        consistency: Consistency,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Seen, QueryError>>,
     },
     /// Read what changed, from this node's state as it is.
     Changes {
@@ -258,6 +271,18 @@ impl Handle {
     ) -> Result<Answer, QueryError> {
         let (reply, outcome) = oneshot::channel();
         if self.requests.send(Request::Query { query, consistency, reply }).await.is_err() {
+            return Err(QueryError::Stopping);
+        }
+        outcome.await.unwrap_or(Err(QueryError::Stopping))
+    }
+
+    /// Looks at something that is not a range of keys.
+    ///
+    /// # Errors
+    /// See `QueryError`.
+    pub async fn look(&self, look: Look, consistency: Consistency) -> Result<Seen, QueryError> {
+        let (reply, outcome) = oneshot::channel();
+        if self.requests.send(Request::Look { look, consistency, reply }).await.is_err() {
             return Err(QueryError::Stopping);
         }
         outcome.await.unwrap_or(Err(QueryError::Stopping))

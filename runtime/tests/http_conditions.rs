@@ -155,7 +155,10 @@ async fn conditions_that_cannot_be_understood_are_refused() {
 #[tokio::test]
 async fn promises_that_cannot_be_kept_are_not_made() {
     let node = Node::leader().await;
-    with(&node, "PUT", "/key/a", "kvorum-fence", "1", "x").await.assert_problem(501, "unsupported");
+    for (method, path) in [("POST", "/lease"), ("DELETE", "/lease/5"), ("POST", "/lock/l")] {
+        let refused = with(&node, method, path, "if-match", "\"2\"", r#"{"ttl":"3s"}"#).await;
+        refused.assert_problem(400, "invalid_condition");
+    }
     assert_eq!(node.executed(), 0);
 }
 

@@ -144,6 +144,12 @@ pub const VARIABLES: &[Variable] = &[
     v("KVORUM_MAX_CONNECTIONS", "10000", Accepts::Count(1, 1_000_000), "open client connections"),
     v("KVORUM_MAX_WATCHES", "10000", Accepts::Count(1, 1_000_000), "watches open at a time"),
     v(
+        "KVORUM_MAX_LOCK_WAITERS",
+        "4096",
+        Accepts::Count(1, 1_000_000),
+        "requests that wait for locks at a time",
+    ),
+    v(
         "KVORUM_WATCH_PROGRESS",
         "15s",
         Accepts::Duration(100, 600_000),

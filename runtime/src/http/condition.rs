@@ -97,6 +97,16 @@ impl Conditions {
     }
 }
 
+/// Refuses conditions on a call that is about no key.
+pub(super) fn no_conditions(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH) {
+        let message = "conditions are about one key, and this call is about none";
+        return Err(Problem::new(INVALID_CONDITION, message)
+            .hint("leave the condition out; /txn takes conditions on any keys"));
+    }
+    Ok(())
+}
+
 fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tags>, Problem> {
     let mut revisions = Vec::new();
     let mut any = false;

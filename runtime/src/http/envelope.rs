@@ -5,11 +5,11 @@
 
 use super::{
     Api, Reply,
+    lock_text::fence,
     problem::{
         INVALID_IDEMPOTENCY_KEY, OUTCOME_UNKNOWN, OVERLOADED, OVERWRITTEN, Problem, STOPPING,
         VALUE_TOO_LARGE,
     },
-    read::promises_kept,
     seek::{Attempt, no_leader},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use hyper::{HeaderMap, header::HeaderName};
-use kvorum_core::kv::{Body, Command, Idempotency};
+use kvorum_core::kv::{Body, Command, Fence, Idempotency};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Makes repeats of a request take effect once.
@@ -26,37 +26,51 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Bytes of an idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 128;
 
-/// Headers whose promise to a write this version cannot keep.
-const PROMISES: [HeaderName; 1] = [HeaderName::from_static("kvorum-fence")];
-
 /// A checked write: what to do, and how it is recognised when it comes again.
 #[derive(Debug)]
 pub(super) struct Envelope {
     body: Body,
     idempotency: Option<Idempotency>,
+    fence: Option<Fence>,
 }
 
 impl Envelope {
     /// Wraps `body` as `headers` ask. `shape` tells requests apart that mean the same to the store
     /// and not to the client.
     pub(super) fn new(body: Body, headers: &HeaderMap, shape: u64) -> Result<Envelope, Problem> {
-        promises_kept(headers, &PROMISES)?;
-        let mut envelope = Envelope { body, idempotency: None };
+        let mut envelope = Envelope { body, idempotency: None, fence: None };
         if let Some(key) = idempotency_key(headers)? {
-            // Without key and time, the command's encoding is the request's meaning.
+            // Without key, fence and times, the command's encoding is the request's meaning.
             let mut meaning = BytesMut::new();
-            envelope.command(0).encode(&mut meaning);
-            let fingerprint = xxh3_64_with_seed(&meaning, shape);
-            envelope.idempotency = Some(Idempotency { key, fingerprint });
+            envelope.command().encode(&mut meaning);
+            envelope.idempotency = Some(identity(key, &meaning, shape));
         }
+        envelope.fence = fence(headers)?;
         Ok(envelope)
     }
 
-    fn command(&self, time_ms: u64) -> Command {
+    /// As `new`, of a request whose `body` depends on the state that it meets, and whose `meaning`
+    /// does not.
+    pub(super) fn meaning(
+        body: Body,
+        headers: &HeaderMap,
+        meaning: &[u8],
+        shape: u64,
+    ) -> Result<Envelope, Problem> {
+        let key = idempotency_key(headers)?;
+        let idempotency = key.map(|key| identity(key, meaning, shape));
+        Ok(Envelope { body, idempotency, fence: fence(headers)? })
+    }
+
+    /// Whether the client may send it again under its key.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.idempotency.is_some()
+    }
+
+    fn command(&self) -> Command {
         Command {
-            time_ms,
-            wall_ms: time_ms,
             idempotency: self.idempotency.clone(),
+            fence: self.fence.clone(),
             ..Command::new(self.body.clone())
         }
     }
@@ -69,8 +83,7 @@ impl<W: World> Api<W> {
         envelope: &Envelope,
         tell: impl Fn(Executed) -> Result<Reply, Problem>,
     ) -> Result<Attempt, Problem> {
-        let command = envelope.command(self.world.wall_ms());
-        match self.handle.execute(command).await {
+        match self.handle.execute(envelope.command()).await {
             Ok(executed) => tell(executed).map(Attempt::Done),
             Err(ExecuteError::NotLeader) => {
                 Ok(Attempt::Again(no_leader(&self.handle.view().get())))
@@ -94,6 +107,10 @@ impl<W: World> Api<W> {
             )),
         }
     }
+}
+
+fn identity(key: Bytes, meaning: &[u8], shape: u64) -> Idempotency {
+    Idempotency { key, fingerprint: xxh3_64_with_seed(meaning, shape) }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {

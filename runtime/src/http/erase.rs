@@ -4,19 +4,17 @@
 
 use super::{
     Api, Reply,
+    condition::no_conditions,
     envelope::Envelope,
     params::Params,
-    problem::{INTERNAL, INVALID_CONDITION, Problem},
+    problem::{INTERNAL, Problem},
     read::{json, refused},
     scan::bounded_range,
     seek::Call,
 };
 use crate::{handle::Executed, world::World};
 use bytes::Bytes;
-use hyper::{
-    header::{IF_MATCH, IF_NONE_MATCH},
-    http::request::Parts,
-};
+use hyper::http::request::Parts;
 use kvorum_core::kv::{Body, Delete, Op, OpReply, Txn};
 
 /// What `DELETE /keys` takes.
@@ -27,10 +25,7 @@ impl<W: World> Api<W> {
     pub(super) async fn delete_keys(&self, head: &Parts) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &PARAMETERS)?;
         let range = bounded_range(&params)?;
-        if head.headers.contains_key(IF_MATCH) || head.headers.contains_key(IF_NONE_MATCH) {
-            let message = "conditions are about one key; /txn takes them for ranges";
-            return Err(Problem::new(INVALID_CONDITION, message));
-        }
+        no_conditions(&head.headers)?;
         let then = vec![Op::Delete(Delete { range, previous: false })];
         let body = Body::Txn(Txn { then, ..Txn::default() });
         let envelope = Envelope::new(body, &head.headers, 3)?;

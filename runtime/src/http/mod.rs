@@ -18,9 +18,15 @@ mod cursor;
 mod duration;
 mod envelope;
 mod erase;
+mod history;
 mod join;
 mod json;
 mod key;
+mod lease;
+mod lock;
+mod lock_queue;
+mod lock_text;
+mod look;
 mod negotiate;
 mod outcome;
 mod params;
@@ -34,6 +40,7 @@ mod seek;
 mod server;
 mod service;
 mod staleness;
+mod ttl;
 mod txn;
 mod txn_json;
 mod txn_reply;
@@ -46,7 +53,7 @@ mod write;
 pub use content::Content;
 pub use server::serve;
 
-use self::{client::Client, stop::Stop};
+use self::{client::Client, lock_queue::Queues, stop::Stop};
 use crate::{config::Limits, handle::Handle, world::World};
 use hyper::Response;
 use kvorum_core::raft::Instant;
@@ -65,4 +72,6 @@ struct Api<W: World> {
     started: Instant,
     fresh: staleness::Fresh,
     stop: Arc<Stop>,
+    /// Who waits for locks here.
+    locks: Arc<Queues>,
 }

@@ -25,6 +25,9 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Says that the write had taken effect before, under the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// The lease that a write with a TTL has granted to its keys.
+const LEASE: HeaderName = HeaderName::from_static("kvorum-lease");
+
 /// Where an outcome stands, and whether it was there before.
 pub(super) fn stamps_of(executed: &Executed) -> HeaderMap {
     let mut headers = stamps(executed.index, executed.reply.revision);
@@ -37,11 +40,15 @@ pub(super) fn stamps_of(executed: &Executed) -> HeaderMap {
 impl Write {
     /// Tells the outcome.
     pub(super) fn tell(&self, executed: Executed) -> Result<Reply, Problem> {
-        let headers = stamps_of(&executed);
-        let outcome = match executed.reply.result {
+        let mut headers = stamps_of(&executed);
+        let mut outcome = match executed.reply.result {
             Ok(outcome) => outcome,
             Err(error) => return Err(refused(error).headers(headers)),
         };
+        if let Some(OpReply::Lease { id, .. }) = outcome.results.first() {
+            headers.insert(LEASE, HeaderValue::from(*id));
+            outcome.results.remove(0);
+        }
         if !outcome.succeeded {
             return Err(self.failed(&outcome, headers));
         }

@@ -6,20 +6,21 @@
 use super::{
     Api, Content, Reply,
     condition::{Conditions, Judgement},
+    history,
     key::{key, shown},
     negotiate::wants_raw,
     params::{Params, invalid, whole},
     problem::{
         COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FENCED, FUTURE_REVISION, IDEMPOTENCY_MISMATCH,
-        INTERNAL, INVALID_CONDITION, INVALID_LEASE, KEY_NOT_FOUND, LEASE_EXISTS, LEASE_NOT_FOUND,
-        NO_SPACE, NOT_TEXT, OVERLOADED, PRECONDITION_FAILED, Problem, REPLY_NOT_KEPT,
-        REVISION_NOT_REACHED, STOPPING, UNSUPPORTED,
+        INTERNAL, INVALID_CONDITION, INVALID_LEASE, INVALID_VALUE, KEY_NOT_FOUND, LEASE_EXISTS,
+        LEASE_NOT_FOUND, NO_SPACE, NOT_TEXT, PRECONDITION_FAILED, Problem, REPLY_NOT_KEPT,
+        REVISION_NOT_REACHED,
     },
-    record, seek,
+    record,
     staleness::staleness_of,
 };
 use crate::{
-    handle::{Answer, Consistency, Phase, QueryError},
+    handle::{Answer, Consistency},
     world::World,
 };
 use bytes::Bytes;
@@ -35,8 +36,20 @@ use kvorum_core::{
 use std::time::Duration;
 
 /// What `GET /key/{key}` takes.
-pub(super) const PARAMETERS: [&str; 9] =
-    ["raw", "meta", "consistency", "max_staleness", "timeout", "b64", "at", "wait", "since"];
+pub(super) const PARAMETERS: [&str; 12] = [
+    "raw",
+    "meta",
+    "consistency",
+    "max_staleness",
+    "timeout",
+    "b64",
+    "at",
+    "wait",
+    "since",
+    "history",
+    "limit",
+    "before",
+];
 
 /// The store's revision at an answer.
 const REVISION: HeaderName = HeaderName::from_static("kvorum-revision");
@@ -65,6 +78,10 @@ impl<W: World> Api<W> {
     pub(super) async fn get_key(&self, head: &Parts, path: &str) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
+        if params.flag("history")? {
+            return self.get_history(head, &params, key).await;
+        }
+        history::refuse_bounds(&params)?;
         let raw = params.flag("raw")?;
         let meta = params.flag("meta")?;
         let consistency = consistency_of(&params)?;
@@ -133,11 +150,7 @@ impl<W: World> Api<W> {
             }
             let view = self.handle.view().get();
             if !self.wait(&view, &mut pause, deadline).await {
-                let message = format!(
-                    "the store stands at revision {}, not yet at {}",
-                    answer.revision, read.least
-                );
-                return Err(Problem::new(REVISION_NOT_REACHED, message));
+                return Err(not_reached(answer.revision, read.least));
             }
         }
     }
@@ -149,34 +162,15 @@ impl<W: World> Api<W> {
         consistency: Consistency,
         deadline: Instant,
     ) -> Result<Answer, Problem> {
-        let mut pause = self.first_pause();
-        loop {
-            let view = self.handle.view().get();
-            // A node outside a cluster has no state worth showing, however stale.
-            if view.phase != Phase::Joining {
-                let asked = self.world.now();
-                let answer = self.handle.query(query.clone(), consistency);
-                match self.until(deadline, answer).await {
-                    None => return Err(seek::read_timeout(&view)),
-                    Some(Ok(answer)) => {
-                        if consistency == Consistency::Linearizable {
-                            self.fresh.note(asked);
-                        }
-                        return Ok(answer);
-                    }
-                    Some(Err(QueryError::NoLeader)) => {}
-                    Some(Err(QueryError::Overloaded)) => {
-                        return Err(Problem::new(OVERLOADED, "too many reads are under way"));
-                    }
-                    Some(Err(QueryError::Stopping)) => {
-                        return Err(Problem::new(STOPPING, "the node is stopping"));
-                    }
-                }
+        self.ask(deadline, || async {
+            let asked = self.world.now();
+            let answer = self.handle.query(query.clone(), consistency).await;
+            if answer.is_ok() && consistency == Consistency::Linearizable {
+                self.fresh.note(asked);
             }
-            if !self.wait(&view, &mut pause, deadline).await {
-                return Err(seek::read_timeout(&self.handle.view().get()));
-            }
-        }
+            answer
+        })
+        .await
     }
 
     /// How long a request with these parameters may take once its body is there.
@@ -190,6 +184,12 @@ impl<W: World> Api<W> {
     }
 }
 
+/// The state came not as far in time as the client knows of.
+pub(super) fn not_reached(revision: u64, least: u64) -> Problem {
+    let message = format!("the store stands at revision {revision}, not yet at {least}");
+    Problem::new(REVISION_NOT_REACHED, message)
+}
+
 /// `Kvorum-Min-Revision`, or 0.
 pub(super) fn least_revision(headers: &HeaderMap) -> Result<u64, Problem> {
     let mut given = headers.get_all(MIN_REVISION).iter();
@@ -199,17 +199,6 @@ pub(super) fn least_revision(headers: &HeaderMap) -> Result<u64, Problem> {
         let message = "Kvorum-Min-Revision is not one revision";
         Problem::new(INVALID_CONDITION, message).hint("send the Kvorum-Revision of an answer")
     })
-}
-
-/// Refuses headers whose promise this version cannot keep; ignoring them would break it silently.
-pub(super) fn promises_kept(headers: &HeaderMap, broken: &[HeaderName]) -> Result<(), Problem> {
-    match broken.iter().find(|name| headers.contains_key(*name)) {
-        None => Ok(()),
-        Some(name) => {
-            let message = format!("the header {name} is not supported by this version");
-            Err(Problem::new(UNSUPPORTED, message))
-        }
-    }
 }
 
 /// Adds how fresh an answer is.
@@ -303,7 +292,7 @@ pub(super) fn refused(error: CommandError) -> Problem {
         }
         CommandError::KeyNotFound => Problem::new(KEY_NOT_FOUND, "the key does not exist"),
         CommandError::LeaseExists => Problem::new(LEASE_EXISTS, "the lease exists already"),
-        CommandError::LeaseTtlTooLarge => Problem::new(INVALID_LEASE, "the TTL is too large"),
+        CommandError::LeaseTtlTooLarge => Problem::new(INVALID_VALUE, "the TTL is too large"),
         CommandError::LeaseIdTooLarge => Problem::new(INVALID_LEASE, "the lease id is too large"),
         CommandError::LeaseConflict => Problem::new(
             INVALID_LEASE,

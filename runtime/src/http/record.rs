@@ -22,42 +22,55 @@ pub(super) fn record(item: &KeyValue, with_value: bool) -> String {
     out.push('{');
     push_key(&mut out, &item.key);
     if with_value {
-        match (item.kind, std::str::from_utf8(&item.value)) {
-            (Kind::Json, Ok(text)) => {
-                out.push_str(",\"value_json\":");
-                out.push_str(text);
-            }
-            (_, Ok(text)) => {
-                out.push_str(",\"value\":");
-                push_string(&mut out, text);
-            }
-            (_, Err(_)) => {
-                out.push_str(",\"value_base64\":");
-                push_string(&mut out, &STANDARD.encode(&item.value));
-            }
-        }
+        push_value(&mut out, item);
     }
     out.push_str(&format!(
         ",\"create_revision\":{},\"mod_revision\":{},\"version\":{}",
         item.create_revision, item.mod_revision, item.version
     ));
-    if item.lease != 0 {
-        out.push_str(&format!(",\"lease\":\"{}\"", item.lease));
-    }
+    push_lease(&mut out, item.lease);
     out.push('}');
     out
 }
 
+/// Appends `,"value":"…"`, or the value under the name that says what it is.
+pub(super) fn push_value(out: &mut String, item: &KeyValue) {
+    match (item.kind, std::str::from_utf8(&item.value)) {
+        (Kind::Json, Ok(text)) => {
+            out.push_str(",\"value_json\":");
+            out.push_str(text);
+        }
+        _ => {
+            out.push(',');
+            push_text(out, "value", &item.value);
+        }
+    }
+}
+
+/// Appends `,"lease":"…"` if there is one.
+pub(super) fn push_lease(out: &mut String, lease: u64) {
+    if lease != 0 {
+        out.push_str(&format!(",\"lease\":\"{lease}\""));
+    }
+}
+
 /// Appends `"key":"…"`, or `"key_base64":"…"` for a key that is not UTF-8.
 pub(super) fn push_key(out: &mut String, key: &[u8]) {
-    match std::str::from_utf8(key) {
+    push_text(out, "key", key);
+}
+
+/// Appends `"name":"…"`, or `"name_base64":"…"` for bytes that are not UTF-8.
+pub(super) fn push_text(out: &mut String, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
         Ok(text) => {
-            out.push_str("\"key\":");
+            push_string(out, name);
+            out.push(':');
             push_string(out, text);
         }
         Err(_) => {
-            out.push_str("\"key_base64\":");
-            push_string(out, &STANDARD.encode(key));
+            push_string(out, &format!("{name}_base64"));
+            out.push(':');
+            push_string(out, &STANDARD.encode(bytes));
         }
     }
 }

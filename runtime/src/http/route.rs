@@ -16,6 +16,16 @@ pub(super) enum Route<'p> {
     Txn,
     /// `/watch`
     Watch,
+    /// `/lease`
+    NewLease,
+    /// `/lease/{id}`
+    Lease(&'p str),
+    /// `/lease/{id}/keepalive`
+    KeepAlive(&'p str),
+    /// `/leases`
+    Leases,
+    /// `/lock/…`: what follows the second slash, as it came.
+    Lock(&'p str),
     /// `/join`
     Join,
     /// `/cluster`
@@ -44,6 +54,8 @@ const FIXED: &[(&str, Route<'static>)] = &[
     ("/keys", Route::Range),
     ("/txn", Route::Txn),
     ("/watch", Route::Watch),
+    ("/lease", Route::NewLease),
+    ("/leases", Route::Leases),
     ("/join", Route::Join),
     ("/cluster", Route::Cluster),
     ("/cluster/transfer", Route::Transfer),
@@ -63,6 +75,17 @@ const VARIABLE: &[(&str, Read)] = &[
     ("/key/{key}", |path| path.strip_prefix("/key/").map(Route::Key)),
     // The same with an empty key: the key is in `?b64=`.
     ("/key/", |path| (path == "/key/").then_some(Route::Key(""))),
+    ("/lease/{id}/keepalive", |path| {
+        let id = path.strip_prefix("/lease/")?.strip_suffix("/keepalive")?;
+        (!id.is_empty() && !id.contains('/')).then_some(Route::KeepAlive(id))
+    }),
+    ("/lease/{id}", |path| {
+        let id = path.strip_prefix("/lease/")?;
+        (!id.is_empty() && !id.contains('/')).then_some(Route::Lease(id))
+    }),
+    ("/lock/{name}", |path| {
+        path.strip_prefix("/lock/").filter(|name| !name.is_empty()).map(Route::Lock)
+    }),
 ];
 
 impl Route<'_> {
@@ -82,11 +105,18 @@ impl Route<'_> {
     /// The methods it takes, as the `Allow` header lists them.
     pub(super) fn allow(self) -> &'static str {
         match self {
-            Route::Keys | Route::Txn | Route::Join | Route::Transfer => "POST, OPTIONS",
+            Route::Keys
+            | Route::Txn
+            | Route::NewLease
+            | Route::KeepAlive(_)
+            | Route::Join
+            | Route::Transfer => "POST, OPTIONS",
+            Route::Lock(_) => "GET, HEAD, POST, DELETE, OPTIONS",
             Route::Key(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
-            Route::Range => "GET, HEAD, DELETE, OPTIONS",
+            Route::Range | Route::Lease(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Server => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
             Route::Watch
+            | Route::Leases
             | Route::Cluster
             | Route::Status
             | Route::Health

@@ -29,6 +29,8 @@ use std::{future::Future, time::Duration};
 
 /// Carries the name of the node that forwarded a request.
 const FORWARDED: HeaderName = HeaderName::from_static("kvorum-forwarded");
+/// Milliseconds that a forwarded request may still take.
+const TIME_LEFT: HeaderName = HeaderName::from_static("kvorum-time-left");
 /// `no`: answer 421 instead of forwarding.
 const FORWARD: HeaderName = HeaderName::from_static("kvorum-forward");
 /// Names the leader in a 421.
@@ -135,6 +137,9 @@ impl<W: World> Api<W> {
         let name = HeaderValue::from_str(&me.name);
         let name = name.unwrap_or(HeaderValue::from_static("another-node"));
         request.headers_mut().insert(FORWARDED, name);
+        let left = call.deadline.since(self.world.now()).as_millis();
+        let left = HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX));
+        request.headers_mut().insert(TIME_LEFT, left);
         match self.client.request_until(&leader.http_address, request, call.deadline).await {
             Ok(reply) => Ok(match refused(&reply) {
                 Some(why) => Attempt::Again(Problem::new(
@@ -218,6 +223,12 @@ fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.remove(name);
     }
     kept
+}
+
+/// How long a request that another node forwarded may still take there.
+pub(super) fn time_left(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(FORWARDED)?;
+    headers.get(TIME_LEFT)?.to_str().ok()?.parse().ok().map(Duration::from_millis)
 }
 
 /// Nobody leads, as far as this node knows.

@@ -59,9 +59,10 @@ pub async fn serve<W: World>(
 ) {
     let client = Client::new(world.clone());
     let started = world.now();
-    let fresh = Fresh::default();
+    let (fresh, locks) = (Fresh::default(), Arc::default());
     let stopping = Arc::clone(&stop);
-    let api = Arc::new(Api { world, handle, limits, client, started, fresh, stop: stopping });
+    let api =
+        Arc::new(Api { world, handle, limits, client, started, fresh, stop: stopping, locks });
     let open = Arc::new(Open::default());
     accept(&api, listener, &stop, &open).await;
     open.none().await;

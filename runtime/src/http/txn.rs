@@ -10,14 +10,8 @@
 //! ```
 
 use super::{
-    Api, Reply,
-    body::Payload,
-    envelope::Envelope,
-    params::Params,
-    problem::Problem,
-    seek::Call,
-    txn_json::{self, bad},
-    txn_reply,
+    Api, Reply, body::Payload, condition::no_conditions, envelope::Envelope, params::Params,
+    problem::Problem, seek::Call, txn_json, txn_reply,
 };
 use crate::world::World;
 use hyper::http::request::Parts;
@@ -34,6 +28,7 @@ impl<W: World> Api<W> {
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &PARAMETERS)?;
+        no_conditions(&head.headers)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
         let txn = txn_json::parse(&body, &self.limits)?;
@@ -47,7 +42,7 @@ impl<W: World> Api<W> {
 }
 
 fn refuse(error: TxnError, most: usize) -> Problem {
-    use super::problem::{DUPLICATE_KEY, EMPTY_KEY, JSON_TOO_DEEP, TOO_MANY_KEYS};
+    use super::problem::{DUPLICATE_KEY, EMPTY_KEY, INVALID_LEASE, JSON_TOO_DEEP, TOO_MANY_KEYS};
     match error {
         TxnError::EmptyKey => Problem::new(EMPTY_KEY, "the key is empty"),
         TxnError::DuplicateKey => {
@@ -60,7 +55,8 @@ fn refuse(error: TxnError, most: usize) -> Problem {
             let message = "transactions are nested too deeply";
             Problem::new(JSON_TOO_DEEP, message).hint("at most 8 levels")
         }
-        #[allow(unreachable_patterns, reason = "the core may learn to refuse more")]
-        other => bad(other.to_string()),
+        TxnError::LeaseIdTooLarge | TxnError::LeaseConflict => {
+            Problem::new(INVALID_LEASE, error.to_string())
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     key,
     problem::{INVALID_TXN, INVALID_VALUE, Problem},
     range,
+    ttl::{Attach, both, lease_member, ttl_member},
     values::{check_value, fault, text_of, typed},
 };
 use crate::config::Limits;
@@ -56,10 +57,10 @@ impl Reader<'_> {
             self.guards(text.get(), &mut txn.guards)?;
         }
         for text in self.list(members.take("then"), "then")? {
-            txn.then.push(self.op(text.get(), depth)?);
+            self.op(text.get(), depth, &mut txn.then)?;
         }
         for text in self.list(members.take("else"), "else")? {
-            txn.otherwise.push(self.op(text.get(), depth)?);
+            self.op(text.get(), depth, &mut txn.otherwise)?;
         }
         members.end("if, then, else")?;
         Ok(txn)
@@ -159,23 +160,53 @@ impl Reader<'_> {
         }
     }
 
-    fn op(&self, text: &str, depth: usize) -> Result<Op, Problem> {
+    /// One object of `then` or `else`. A put with a TTL is two operations: its lease is granted
+    /// right before it (`txn_reply` tells the two as one).
+    fn op(&self, text: &str, depth: usize, ops: &mut Vec<Op>) -> Result<(), Problem> {
         let members = self.members("an operation", text)?;
         let [(kind, value)] = &members.left[..] else {
             return Err(bad("an operation has not exactly one member")
                 .hint("e.g. {\"put\":{\"key\":\"a\",\"value\":\"1\"}}"));
         };
-        match kind.as_str() {
-            "put" => self.put(value.get()).map(Op::Put),
-            "delete" => self.delete(value.get()).map(Op::Delete),
-            "get" => self.get(value.get()).map(Op::Range),
-            "txn" => self.txn(value.get(), depth).map(Op::Txn),
-            other => Err(bad(format!("there is no operation {other:?}"))
-                .hint("the operations are put, delete, get, txn")),
-        }
+        let op = match kind.as_str() {
+            "put" => {
+                let (put, attach) = self.put(value.get())?;
+                ops.extend(attach.grant());
+                Op::Put(put)
+            }
+            "delete" => Op::Delete(self.delete(value.get())?),
+            "get" => Op::Range(self.get(value.get())?),
+            "txn" => Op::Txn(self.txn(value.get(), depth)?),
+            "grant" => self.grant(value.get())?,
+            "keepalive" => Op::KeepAlive { id: self.lease("a keepalive", value.get())? },
+            "revoke" => Op::Revoke { id: self.lease("a revoke", value.get())? },
+            other => {
+                return Err(bad(format!("there is no operation {other:?}"))
+                    .hint("the operations are put, delete, get, txn, grant, keepalive, revoke"));
+            }
+        };
+        ops.push(op);
+        Ok(())
     }
 
-    fn put(&self, text: &str) -> Result<Put, Problem> {
+    fn grant(&self, text: &str) -> Result<Op, Problem> {
+        let mut members = self.members("a grant", text)?;
+        let ttl = members.take("ttl").ok_or_else(|| bad("a grant has no ttl"))?;
+        let ttl_ms = ttl_member(ttl)?;
+        let id = members.take("id").map_or(Ok(0), |value| lease_member("id", value))?;
+        members.end("ttl, id")?;
+        Ok(Op::Grant { id, ttl_ms })
+    }
+
+    /// The lease that a keepalive or a revocation names.
+    fn lease(&self, what: &'static str, text: &str) -> Result<u64, Problem> {
+        let mut members = self.members(what, text)?;
+        let id = members.take("id").ok_or_else(|| bad(format!("{what} has no id")))?;
+        members.end("id")?;
+        lease_member("id", id)
+    }
+
+    fn put(&self, text: &str) -> Result<(Put, Attach), Problem> {
         let mut members = self.members("a put", text)?;
         let key = self.one_key(&mut members)?.ok_or_else(|| bad("a put has no key"))?;
         let (value, kind) = match (members.take("value"), members.take("value_base64")) {
@@ -189,13 +220,15 @@ impl Reader<'_> {
             _ => return Err(bad("a put has not one of value and value_base64")),
         };
         check_value(&key, &value, self.limits)?;
-        let lease = match members.take("lease") {
-            None => 0,
-            Some(value) => self.whole("lease", value)?,
+        let attach = match (members.take("ttl"), members.take("lease")) {
+            (None, None) => Attach::Nothing,
+            (Some(ttl), None) => Attach::Ttl(ttl_member(ttl)?),
+            (None, Some(id)) => Attach::Lease(lease_member("lease", id)?),
+            (Some(_), Some(_)) => return Err(both(INVALID_TXN)),
         };
         let previous = switch(&mut members, "previous")?;
-        members.end("key, key_base64, value, value_base64, lease, previous")?;
-        Ok(Put { kind, lease, previous, ..Put::new(key, value) })
+        members.end("key, key_base64, value, value_base64, ttl, lease, previous")?;
+        Ok((Put { kind, lease: attach.lease(), previous, ..Put::new(key, value) }, attach))
     }
 
     fn delete(&self, text: &str) -> Result<Delete, Problem> {

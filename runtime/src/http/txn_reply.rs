@@ -9,10 +9,11 @@ use super::{
     problem::{PRECONDITION_FAILED, Problem},
     read::{json, refused},
     record,
+    ttl::seconds,
 };
 use crate::handle::Executed;
 use bytes::Bytes;
-use kvorum_core::kv::{KeyValue, Op, OpReply, QueryReply, Txn, TxnReply};
+use kvorum_core::kv::{KeyValue, Op, OpReply, QueryReply, Txn, TxnReply, lease::GRANTED};
 
 /// What telling takes of the question: the keys of puts, and which lists hold values.
 #[derive(Debug)]
@@ -23,22 +24,25 @@ pub(super) struct Plan {
 
 #[derive(Debug)]
 enum Step {
-    Put(Bytes),
+    Put {
+        key: Bytes,
+        /// Whether the result before its own is that of the grant of its lease.
+        granted: bool,
+    },
     Delete,
     Get {
         values: bool,
         count_only: bool,
     },
     Txn(Plan),
-    /// A grant, a keep-alive or a revocation.
-    Lease,
+    /// A grant, a keep-alive or a revocation, by its name.
+    Lease(&'static str),
 }
 
 impl Plan {
     /// Of a transaction.
     pub(super) fn of(txn: &Txn) -> Plan {
-        let steps = |ops: &[Op]| ops.iter().map(Step::of).collect();
-        Plan { then: steps(&txn.then), otherwise: steps(&txn.otherwise) }
+        Plan { then: Step::all(&txn.then), otherwise: Step::all(&txn.otherwise) }
     }
 
     /// Tells the outcome.
@@ -67,11 +71,17 @@ impl Plan {
     fn results(&self, outcome: &TxnReply, revision: u64) -> String {
         let steps = if outcome.succeeded { &self.then } else { &self.otherwise };
         let mut out = String::from("[");
-        for (position, (step, result)) in steps.iter().zip(&outcome.results).enumerate() {
+        let mut results = outcome.results.iter();
+        for (position, step) in steps.iter().enumerate() {
             if position > 0 {
                 out.push(',');
             }
-            step.push(&mut out, result, revision);
+            let lease =
+                if matches!(step, Step::Put { granted: true, .. }) { results.next() } else { None };
+            match results.next() {
+                Some(result) => step.push(&mut out, result, lease, revision),
+                None => out.push_str("null"),
+            }
         }
         out.push(']');
         out
@@ -79,27 +89,46 @@ impl Plan {
 }
 
 impl Step {
-    fn of(op: &Op) -> Step {
+    /// One per object of the request's list: a put that takes the lease granted right before it was
+    /// one object with a TTL (no request can name that lease otherwise).
+    fn all(ops: &[Op]) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::with_capacity(ops.len());
+        for op in ops {
+            let granted = matches!(op, Op::Put(put) if put.lease == GRANTED);
+            if granted {
+                steps.pop();
+            }
+            steps.push(Step::of(op, granted));
+        }
+        steps
+    }
+
+    fn of(op: &Op, granted: bool) -> Step {
         match op {
-            Op::Put(put) => Step::Put(put.key.clone()),
+            Op::Put(put) => Step::Put { key: put.key.clone(), granted },
             Op::Delete(_) => Step::Delete,
             Op::Range(query) => {
                 Step::Get { values: !query.keys_only, count_only: query.count_only }
             }
             Op::Txn(txn) => Step::Txn(Plan::of(txn)),
-            Op::Grant { .. } | Op::KeepAlive { .. } | Op::Revoke { .. } => Step::Lease,
+            Op::Grant { .. } => Step::Lease("grant"),
+            Op::KeepAlive { .. } => Step::Lease("keepalive"),
+            Op::Revoke { .. } => Step::Lease("revoke"),
         }
     }
 
-    fn push(&self, out: &mut String, result: &OpReply, revision: u64) {
+    fn push(&self, out: &mut String, result: &OpReply, lease: Option<&OpReply>, revision: u64) {
         match (self, result) {
-            (Step::Put(key), OpReply::Put { version, create_revision, previous }) => {
+            (Step::Put { key, .. }, OpReply::Put { version, create_revision, previous }) => {
                 out.push_str("{\"put\":{");
                 record::push_key(out, key);
                 out.push_str(&format!(
                     ",\"create_revision\":{create_revision},\"mod_revision\":{revision},\
                      \"version\":{version}"
                 ));
+                if let Some(OpReply::Lease { id, .. }) = lease {
+                    record::push_lease(out, *id);
+                }
                 if let Some(previous) = previous {
                     out.push_str(",\"previous\":");
                     out.push_str(&record::record(previous, true));
@@ -126,12 +155,12 @@ impl Step {
                     format!("{{\"txn\":{{\"succeeded\":{succeeded},\"results\":{results}}}}}");
                 out.push_str(&text);
             }
-            (Step::Lease, OpReply::Lease { id, ttl_ms }) => {
-                let text = format!("{{\"lease\":{{\"id\":\"{id}\",\"ttl_ms\":{ttl_ms}}}}}");
-                out.push_str(&text);
+            (Step::Lease(name), OpReply::Lease { id, ttl_ms }) => {
+                let ttl = seconds(*ttl_ms);
+                out.push_str(&format!("{{\"{name}\":{{\"id\":\"{id}\",\"ttl\":{ttl}}}}}"));
             }
-            (Step::Lease, OpReply::Revoked { id, deleted }) => {
-                let text = format!("{{\"revoke\":{{\"id\":\"{id}\",\"deleted\":{deleted}}}}}");
+            (Step::Lease(name), OpReply::Revoked { id, deleted }) => {
+                let text = format!("{{\"{name}\":{{\"id\":\"{id}\",\"deleted\":{deleted}}}}}");
                 out.push_str(&text);
             }
             // The branch that was taken has replies of its own operations' kinds.

@@ -13,6 +13,7 @@ use super::{
     params::Params,
     problem::{CONDITION_REQUIRED, Problem, TOO_MANY_KEYS},
     seek::Call,
+    ttl::{self, Attach},
     values::{check_value, echo, json_value, keys_in},
 };
 use crate::world::World;
@@ -23,9 +24,13 @@ use kvorum_core::kv::{
 };
 
 /// What `POST /key` takes.
-pub(super) const POST_PARAMETERS: [&str; 2] = ["create", "timeout"];
-/// What `PUT` and `DELETE /key/{key}` take.
-pub(super) const ONE_KEY_PARAMETERS: [&str; 2] = ["timeout", "b64"];
+pub(super) const POST_PARAMETERS: [&str; 4] =
+    ["create", "timeout", ttl::PARAMETERS[0], ttl::PARAMETERS[1]];
+/// What `PUT /key/{key}` takes.
+pub(super) const PUT_PARAMETERS: [&str; 4] =
+    ["timeout", "b64", ttl::PARAMETERS[0], ttl::PARAMETERS[1]];
+/// What `DELETE /key/{key}` takes.
+pub(super) const DELETE_PARAMETERS: [&str; 2] = ["timeout", "b64"];
 
 /// A checked write and how its outcome is told.
 pub(super) struct Write {
@@ -64,6 +69,7 @@ impl<W: World> Api<W> {
     ) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &POST_PARAMETERS)?;
         let create = params.flag("create")?;
+        let attach = Attach::of(&params)?;
         let conditions = self.conditions(&head.headers, create)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
@@ -80,7 +86,7 @@ impl<W: World> Api<W> {
             }));
             txn.otherwise = keys.iter().map(|key| look(key, keys.len() > 1)).collect();
         }
-        txn.then = puts.into_iter().map(Op::Put).collect();
+        txn.then = attached(puts, attach);
         let shape = Shape::Echo { text, create: create && conditions.is_empty() };
         let write = Write::new(txn, keys, shape, &head.headers)?;
         self.write(Call { head, body, deadline: self.deadline(timeout) }, write).await
@@ -93,8 +99,9 @@ impl<W: World> Api<W> {
         path: &str,
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
-        let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
+        let params = Params::parse(head.uri.query(), &PUT_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
+        let attach = Attach::of(&params)?;
         let conditions = self.conditions(&head.headers, false)?;
         let timeout = self.timeout(&params)?;
         let body = payload.read(&self.world, &self.limits).await?;
@@ -106,14 +113,14 @@ impl<W: World> Api<W> {
         check_value(&key, &value, &self.limits)?;
         let keys = vec![key.clone()];
         let mut txn = guarded(&keys, &conditions);
-        txn.then.push(Op::Put(Put { kind, ..Put::new(key, value) }));
+        txn.then = attached(vec![Put { kind, ..Put::new(key, value) }], attach);
         let write = Write::new(txn, keys, Shape::Put, &head.headers)?;
         self.write(Call { head, body, deadline: self.deadline(timeout) }, write).await
     }
 
     /// Answers `DELETE /key/{key}`.
     pub(super) async fn delete_key(&self, head: &Parts, path: &str) -> Result<Reply, Problem> {
-        let params = Params::parse(head.uri.query(), &ONE_KEY_PARAMETERS)?;
+        let params = Params::parse(head.uri.query(), &DELETE_PARAMETERS)?;
         let key = key(path, &params, self.limits.key_bytes)?;
         let conditions = self.conditions(&head.headers, false)?;
         let deadline = self.deadline(self.timeout(&params)?);
@@ -166,6 +173,13 @@ impl Shape {
             Shape::Deleted => 2,
         }
     }
+}
+
+/// The puts with their lease, behind its grant if it is new.
+fn attached(puts: Vec<Put>, attach: Attach) -> Vec<Op> {
+    let lease = attach.lease();
+    let puts = puts.into_iter().map(|put| Op::Put(Put { lease, ..put }));
+    attach.grant().into_iter().chain(puts).collect()
 }
 
 /// A transaction with the conditions on every key and, if there are any, a look at what is there

@@ -6,6 +6,7 @@
 
 use super::{
     admit::{Admission, Verdict},
+    chores::Chores,
     fatal::{Fatal, FatalKind},
     lanes::{Done, LogJob, PendingQuery, StateJob},
     outbox::Outbox,
@@ -19,9 +20,12 @@ use crate::{
     world::World,
 };
 use bytes::BytesMut;
-use kvorum_core::raft::{
-    Change, Entry, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, Refused,
-    RoleName, SnapshotEvent,
+use kvorum_core::{
+    kv::{ClusterClock, Command},
+    raft::{
+        Change, Entry, EntryId, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft,
+        Refused, RoleName, SnapshotEvent,
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +74,9 @@ pub struct Driver<W: World> {
     fresh: Vec<PendingQuery>,
     /// Every entry up to here was handed to the state machine.
     submitted: Index,
+    /// The cluster clock as this node reads it.
+    clock: ClusterClock,
+    chores: Chores,
     /// When each peer was last heard, for judging whether a name's holder lives.
     heard: BTreeMap<NodeId, Instant>,
     /// Members that say this node is not one, since a leader was last known.
@@ -96,6 +103,8 @@ pub struct Parts<W: World> {
     pub admission: Admission<W>,
     /// Shows the node to the outside.
     pub publisher: Publisher,
+    /// The clock of the state as it was found.
+    pub clock_ms: u64,
 }
 
 impl<W: World> Driver<W> {
@@ -114,12 +123,15 @@ impl<W: World> Driver<W> {
             reads: Reads::default(),
             fresh: Vec::new(),
             submitted,
+            clock: ClusterClock::default(),
+            chores: Chores::default(),
             heard: BTreeMap::new(),
             disowned_by: BTreeSet::new(),
             hand_over: None,
             divergences: 0,
             ending: false,
         };
+        driver.observe_clock(parts.clock_ms);
         driver.membership_changed();
         driver
     }
@@ -136,7 +148,7 @@ impl<W: World> Driver<W> {
             self.turn()?;
             // A later deadline needs no new timer (an early bell is a no-op); `armed` is the end of
             // time once the bell has rung, so that it is always set anew then.
-            let deadline = self.raft.deadline().min(self.publisher.due());
+            let deadline = self.raft.deadline().min(self.publisher.due()).min(self.chores.due());
             if deadline < armed {
                 alarm.set(world.sleep_until(deadline));
                 armed = deadline;
@@ -205,6 +217,9 @@ impl<W: World> Driver<W> {
             );
         }
         self.publisher.tick(self.world.now(), &self.raft.status());
+        if self.chores.begin(self.world.now()) {
+            self.state.push(StateJob::Chores(self.clock_ms()));
+        }
         Ok(())
     }
 
@@ -237,6 +252,7 @@ impl<W: World> Driver<W> {
         self.serve_reads();
         if let Some(changed) = changed {
             self.membership_changed();
+            self.chores.role_changed(&self.raft.status());
             if changed.role != RoleName::Leader
                 && let Some(done) = self.hand_over.take()
             {
@@ -255,7 +271,7 @@ impl<W: World> Driver<W> {
     fn serve_reads(&mut self) {
         let ready = self.reads.take_ready(self.submitted);
         if !ready.is_empty() {
-            self.state.push(StateJob::Query(ready));
+            self.answer(ready);
         }
     }
 
@@ -299,9 +315,21 @@ impl<W: World> Driver<W> {
                 self.log.flush();
                 self.raft.handle(now, Event::LogRead { request, entries });
             }
-            Done::Applied { index, digests } => {
+            Done::Applied { index, digests, clock_ms } => {
                 self.state.flush();
+                self.observe_clock(clock_ms);
+                self.chores.applied(index);
                 self.raft.handle(now, Event::Applied { index, digests });
+            }
+            Done::Clock(clock_ms) => self.observe_clock(clock_ms),
+            Done::Chores(found) => {
+                self.state.flush();
+                let clock_ms = self.clock_ms();
+                if let Some(body) = self.chores.found(now, clock_ms, found)
+                    && let Ok(entry) = self.propose(Command::new(body))
+                {
+                    self.chores.proposed(entry);
+                }
             }
             Done::Snapshot(event) => {
                 self.state.flush();
@@ -375,23 +403,16 @@ impl<W: World> Driver<W> {
                     let _ = reply.send(Err(ExecuteError::Overloaded));
                     return;
                 }
-                let mut bytes = BytesMut::new();
-                command.encode(&mut bytes);
-                match self.raft.propose(self.world.now(), vec![bytes.freeze()]) {
-                    Ok(range) => {
-                        let term = self.raft.status().vote.term;
-                        let id = kvorum_core::raft::EntryId { term, index: *range.end() };
-                        self.pending.insert(id, Waiter::Execute(reply));
-                    }
+                match self.propose(command) {
+                    Ok(id) => self.pending.insert(id, Waiter::Execute(reply)),
                     Err(refused) => drop(reply.send(Err(execute_error(refused)))),
                 }
             }
             Request::Query { query, consistency, reply } => {
-                let query = PendingQuery { query, reply };
-                match consistency {
-                    Consistency::Linearizable => self.fresh.push(query),
-                    Consistency::Stale => self.state.push(StateJob::Query(vec![query])),
-                }
+                self.query(PendingQuery::Keys(query, reply), consistency);
+            }
+            Request::Look { look, consistency, reply } => {
+                self.query(PendingQuery::Look(look, reply), consistency);
             }
             Request::Changes { from, limit, reply } => {
                 self.state.push(StateJob::Changes { from, limit, reply });
@@ -406,6 +427,38 @@ impl<W: World> Driver<W> {
             }
             Request::Transfer { to, reply } => self.transfer(to.as_deref(), reply),
         }
+    }
+
+    fn query(&mut self, query: PendingQuery, consistency: Consistency) {
+        match consistency {
+            Consistency::Linearizable => self.fresh.push(query),
+            Consistency::Stale => self.answer(vec![query]),
+        }
+    }
+
+    fn answer(&mut self, queries: Vec<PendingQuery>) {
+        let now_ms = self.clock_ms();
+        self.state.push(StateJob::Query { queries, now_ms });
+    }
+
+    /// Proposes `command`, stamped with the cluster clock and the date.
+    fn propose(&mut self, mut command: Command) -> Result<EntryId, Refused> {
+        command.time_ms = self.clock_ms();
+        command.wall_ms = self.world.wall_ms();
+        let mut bytes = BytesMut::new();
+        command.encode(&mut bytes);
+        let range = self.raft.propose(self.world.now(), vec![bytes.freeze()])?;
+        Ok(EntryId { term: self.raft.status().vote.term, index: *range.end() })
+    }
+
+    /// The cluster clock.
+    fn clock_ms(&self) -> u64 {
+        self.clock.now(local_ms(self.world.now()))
+    }
+
+    /// The applied state's clock stands at `clock_ms`, or stood there a moment ago.
+    fn observe_clock(&mut self, clock_ms: u64) {
+        self.clock.observe(clock_ms, local_ms(self.world.now()));
     }
 
     fn transfer(&mut self, to: Option<&str>, reply: oneshot::Sender<Result<String, String>>) {
@@ -502,6 +555,10 @@ fn in_jobs(mut entries: Vec<Entry>) -> impl Iterator<Item = Vec<Entry>> {
         let job = std::mem::replace(&mut entries, rest);
         (!job.is_empty()).then_some(job)
     })
+}
+
+fn local_ms(now: Instant) -> u64 {
+    now.0 / 1_000_000
 }
 
 fn execute_error(refused: Refused) -> ExecuteError {

@@ -6,7 +6,7 @@
 
 use super::pending::{Outcome, Waiter};
 use crate::{
-    handle::{Answer, Changes, QueryError},
+    handle::{Answer, Changes, Look, QueryError, Seen},
     storage::{LogStore, StateStore, StorageError},
     watch::Hub,
 };
@@ -40,7 +40,12 @@ pub enum StateJob {
         waiters: Vec<(Index, Waiter)>,
     },
     /// Answer queries from the state as it is then.
-    Query(Vec<PendingQuery>),
+    Query {
+        /// Which.
+        queries: Vec<PendingQuery>,
+        /// The cluster clock as this node reads it.
+        now_ms: u64,
+    },
     /// Read what changed from a position on.
     Changes {
         /// The first position.
@@ -50,6 +55,8 @@ pub enum StateJob {
         /// Where the answer goes.
         reply: oneshot::Sender<Changes>,
     },
+    /// Look for what the leader should propose unasked, at this reading of the cluster clock.
+    Chores(u64),
     /// Send or receive a snapshot.
     Snapshot(SnapshotRequest),
     /// Make everything durable, then say so (at the end of a graceful stop).
@@ -60,13 +67,32 @@ pub enum StateJob {
 /// from the store.
 const MOST_PUBLISHED: usize = 8192;
 
-/// A query on its way.
+/// A question on its way: what to read, and where the answer goes.
 #[derive(Debug)]
-pub struct PendingQuery {
-    /// What to read.
-    pub query: kv::Query,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<Answer, QueryError>>,
+pub enum PendingQuery {
+    /// Keys.
+    Keys(kv::Query, oneshot::Sender<Result<Answer, QueryError>>),
+    /// Something else.
+    Look(Look, oneshot::Sender<Result<Seen, QueryError>>),
+}
+
+impl PendingQuery {
+    /// Tells that there is no answer. The receiver may be gone; that is its business.
+    pub fn refuse(self, error: QueryError) {
+        match self {
+            PendingQuery::Keys(_, reply) => drop(reply.send(Err(error))),
+            PendingQuery::Look(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// What a look for chores has found.
+#[derive(Debug)]
+pub struct ChoreFound {
+    /// What to propose.
+    pub chore: Option<kv::Body>,
+    /// When the next lease is due on the cluster clock, if there is one.
+    pub next_expiry: Option<u64>,
 }
 
 /// What a lane reports to the driver. The channel has no bound of its own: there is at most one
@@ -88,7 +114,13 @@ pub enum Done {
         index: Index,
         /// The state's digest after each of them.
         digests: Vec<u64>,
+        /// The state's clock now.
+        clock_ms: u64,
     },
+    /// A snapshot has set the state's clock.
+    Clock(u64),
+    /// What there is to do unasked.
+    Chores(ChoreFound),
     /// About snapshots.
     Snapshot(SnapshotEvent),
     /// The store failed: the node stops.
@@ -193,10 +225,17 @@ impl StateLane {
     fn run(&mut self, job: StateJob) -> Result<(), StorageError> {
         match job {
             StateJob::Apply { entries, waiters } => self.apply(entries, waiters),
-            StateJob::Query(queries) => self.answer(queries),
+            StateJob::Query { queries, now_ms } => self.answer(queries, now_ms),
             StateJob::Changes { from, limit, reply } => {
                 let changes = kv::changes(self.state.tables(), from, limit).map_err(unreadable)?;
                 let _ = reply.send(Ok(changes));
+                Ok(())
+            }
+            StateJob::Chores(now_ms) => {
+                let tables = self.state.tables();
+                let chore = kv::next_chore(tables, now_ms).map_err(unreadable)?;
+                let next_expiry = kv::next_expiry(tables).map_err(unreadable)?;
+                let _ = self.done.send(Done::Chores(ChoreFound { chore, next_expiry }));
                 Ok(())
             }
             StateJob::Snapshot(request) => self.snapshot(request),
@@ -251,7 +290,8 @@ impl StateLane {
         }
         self.publish()?;
         let index = self.applied.last.index;
-        let _ = self.done.send(Done::Applied { index, digests });
+        let clock_ms = kv::clock_ms(self.state.tables()).map_err(unreadable)?;
+        let _ = self.done.send(Done::Applied { index, digests, clock_ms });
         if self.unsaved >= self.checkpoint_bytes {
             self.unsaved = 0;
             let meta = self.state.checkpoint()?;
@@ -277,12 +317,21 @@ impl StateLane {
         })
     }
 
-    fn answer(&self, queries: Vec<PendingQuery>) -> Result<(), StorageError> {
-        let revision = kv::revision(self.state.tables()).map_err(unreadable)?;
-        for PendingQuery { query, reply } in queries {
-            let answer = kv::query(self.state.tables(), &query).map_err(unreadable)?;
-            let applied = self.applied.last.index;
-            let _ = reply.send(Ok(Answer { applied, reply: answer, revision }));
+    fn answer(&self, queries: Vec<PendingQuery>, now_ms: u64) -> Result<(), StorageError> {
+        let tables = self.state.tables();
+        let revision = kv::revision(tables).map_err(unreadable)?;
+        let applied = self.applied.last.index;
+        for query in queries {
+            match query {
+                PendingQuery::Keys(query, reply) => {
+                    let answer = kv::query(tables, &query).map_err(unreadable)?;
+                    let _ = reply.send(Ok(Answer { applied, reply: answer, revision }));
+                }
+                PendingQuery::Look(look, reply) => {
+                    let found = look.at(tables, now_ms).map_err(unreadable)?;
+                    let _ = reply.send(Ok(Seen { applied, found, revision }));
+                }
+            }
         }
         Ok(())
     }
@@ -336,6 +385,10 @@ impl StateLane {
             }
             Err(error) => return Err(error),
         };
+        if let SnapshotEvent::Installed { .. } = event {
+            let clock_ms = kv::clock_ms(self.state.tables()).map_err(unreadable)?;
+            let _ = self.done.send(Done::Clock(clock_ms));
+        }
         let _ = self.done.send(Done::Snapshot(event));
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod birth;
+mod chores;
 mod driver;
 mod fatal;
 mod join;
@@ -31,7 +32,10 @@ use admit::Admission;
 use birth::Birth;
 use driver::{Control, Driver, Inputs, Parts};
 use join::{Asked, Joiner};
-use kvorum_core::raft::{Index, Instant, NodeId, Raft, RoleName, Term};
+use kvorum_core::{
+    kv,
+    raft::{Index, Instant, NodeId, Raft, RoleName, Term},
+};
 use lanes::{LogJob, StateLane, log_lane};
 use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
@@ -215,6 +219,9 @@ impl<W: World> Node<W> {
         let (verdict_sender, verdicts) = mpsc::unbounded_channel();
         let (control_sender, control) = mpsc::channel(2);
         let log = world.lane::<LogJob>("log", LANE_QUEUE, log_lane(log, done_sender.clone()));
+        let clock_ms = kv::clock_ms(state.tables()).map_err(|failure| {
+            Fatal::new(FatalKind::Data, format!("the stored state cannot be read: {failure}"))
+        })?;
         let mut lane =
             StateLane::new(state, self.config.checkpoint_bytes, Arc::clone(&self.hub), done_sender);
         let state = world.lane("state", LANE_QUEUE, move |jobs| lane.work(jobs));
@@ -233,6 +240,7 @@ impl<W: World> Node<W> {
             state,
             admission,
             publisher: Publisher::new(Arc::clone(&self.view)),
+            clock_ms,
         });
         Ok((driver, control_sender, Inputs { requests, peers, done, control, verdicts }))
     }

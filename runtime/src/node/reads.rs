@@ -54,6 +54,6 @@ impl Reads {
 /// Answers all of `queries` with `error`.
 pub fn refuse(queries: Vec<PendingQuery>, error: &QueryError) {
     for query in queries {
-        let _ = query.reply.send(Err(error.clone()));
+        query.refuse(error.clone());
     }
 }

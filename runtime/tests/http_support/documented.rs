@@ -73,7 +73,9 @@ fn fits(template: &str, path: &str) -> bool {
     match (template.split_once('{'), template.rsplit_once('}')) {
         (Some((before, _)), Some((_, after))) => {
             let rest = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            rest.is_some_and(|middle| !middle.is_empty())
+            // Keys and names of locks have slashes, ids have none.
+            let slashes = !template.contains("{id}");
+            rest.is_some_and(|middle| !middle.is_empty() && (slashes || !middle.contains('/')))
         }
         _ => template == path,
     }

@@ -15,7 +15,7 @@ use kvorum_runtime::{
     config::Limits,
     handle::{
         Answer, Consistency, ExecuteError, Executed, Handle, JoinError, Joined, Member, MemberView,
-        Phase, QueryError, Request as NodeRequest, View,
+        Phase, QueryError, Request as NodeRequest, Seen, View,
     },
     http::{self, stop::Stop},
     sync::Watched,
@@ -45,6 +45,9 @@ pub struct Store {
     pub index: u64,
     /// How many commands were applied.
     pub commands: u64,
+    /// The cluster clock, and the date, as all nodes have them; tests move them.
+    pub clock_ms: u64,
+    pub wall_ms: u64,
 }
 
 pub type SharedStore = Arc<Mutex<Store>>;
@@ -169,6 +172,20 @@ impl Node {
         self.script.lock().unwrap().writes.push_back(turn);
     }
 
+    /// So much time passes, and the leader's chores are done.
+    pub fn pass(&self, ms: u64) {
+        let mut store = self.store.lock().unwrap();
+        store.clock_ms += ms;
+        store.wall_ms += ms;
+        let now_ms = store.clock_ms;
+        while let Some(body) = kv::next_chore(&store.tables, now_ms).unwrap() {
+            let command = Command { time_ms: now_ms, ..Command::new(body) };
+            kv::apply(&mut store.tables, &command).unwrap();
+        }
+        drop(store);
+        publish(&self.store, &self.hub);
+    }
+
     pub fn executed(&self) -> u64 {
         self.script.lock().unwrap().executed
     }
@@ -246,6 +263,17 @@ async fn answer(
                 });
                 let _ = reply.send(outcome);
             }
+            NodeRequest::Look { look, consistency, reply } => {
+                script.consistencies.push(consistency);
+                let unled = consistency == Consistency::Linearizable && view.get().leader.is_none();
+                let store = store.lock().unwrap();
+                let seen = || Seen {
+                    applied: Index(store.index),
+                    found: look.at(&store.tables, store.clock_ms).unwrap(),
+                    revision: kv::revision(&store.tables).unwrap(),
+                };
+                let _ = reply.send(if unled { Err(QueryError::NoLeader) } else { Ok(seen()) });
+            }
             NodeRequest::Join { joiner, reply } => {
                 let outcome = script.joins.pop_front().unwrap_or_else(|| {
                     if !leads {
@@ -272,7 +300,9 @@ fn apply(store: &SharedStore, command: &Command) -> Executed {
     store.index += 1;
     store.commands += 1;
     let index = Index(store.index);
-    let reply = kv::apply(&mut store.tables, command).unwrap();
+    // The driver stamps what it proposes.
+    let command = Command { time_ms: store.clock_ms, wall_ms: store.wall_ms, ..command.clone() };
+    let reply = kv::apply(&mut store.tables, &command).unwrap();
     Executed { index, reply }
 }
 

@@ -6,8 +6,8 @@
 use super::{
     Answer, Body, Operation,
     groups::{
-        BODY, CONDITION, JSON, JSON_TYPE, KEY, KEY_READ_STAMPS, KEY_STAMPS, KEY_WRITE_HEADERS,
-        LEADER, LEASE, LOG, PAST, READ, READ_STAMPS, STAMPS,
+        BODY, CONDITION, JSON, JSON_TYPE, KEY, KEY_STAMPS, KEY_WRITE_HEADERS, LEADER, LEASE, LOG,
+        PAST, READ, READ_STAMPS, STAMPS,
     },
 };
 use crate::http::{
@@ -25,9 +25,10 @@ const READ_HEADERS: &[&str] =
 const GOT: &[Answer] = &[
     Answer {
         status: 200,
-        says: "The key: `{\"key\":value}`, the bytes of its value, or its record.",
+        says: "The key: `{\"key\":value}`, the bytes of its value, or its record, with its `ETag`; \
+               or its history, without.",
         content: &[(JSON_TYPE, ""), ("application/octet-stream", "")],
-        headers: KEY_READ_STAMPS,
+        headers: READ_STAMPS,
     },
     Answer {
         status: 304,
@@ -102,7 +103,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/key/{key}",
         method: "get",
         id: "getKey",
-        summary: "Read a key, or wait until it changes",
+        summary: "Read a key, wait until it changes, or read its history",
         parameters: &read::PARAMETERS,
         headers: READ_HEADERS,
         body: Body::None,
@@ -114,7 +115,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "put",
         id: "putKey",
         summary: "Set a key to the body",
-        parameters: &write::ONE_KEY_PARAMETERS,
+        parameters: &write::PUT_PARAMETERS,
         headers: KEY_WRITE_HEADERS,
         body: Body::Bytes,
         answers: PUT,
@@ -125,7 +126,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "delete",
         id: "deleteKey",
         summary: "Delete a key",
-        parameters: &write::ONE_KEY_PARAMETERS,
+        parameters: &write::DELETE_PARAMETERS,
         headers: KEY_WRITE_HEADERS,
         body: Body::None,
         answers: DELETED,
@@ -147,7 +148,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "put",
         id: "putKeyBase64",
         summary: "Set a key that cannot stand in a path",
-        parameters: &write::ONE_KEY_PARAMETERS,
+        parameters: &write::PUT_PARAMETERS,
         headers: KEY_WRITE_HEADERS,
         body: Body::Bytes,
         answers: PUT,
@@ -158,7 +159,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "delete",
         id: "deleteKeyBase64",
         summary: "Delete a key that cannot stand in a path",
-        parameters: &write::ONE_KEY_PARAMETERS,
+        parameters: &write::DELETE_PARAMETERS,
         headers: KEY_WRITE_HEADERS,
         body: Body::None,
         answers: DELETED,

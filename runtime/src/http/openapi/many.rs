@@ -78,7 +78,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
             LOG,
             LEASE,
             PAST,
-            &[INVALID_TXN, INVALID_VALUE, JSON_TOO_DEEP, TOO_MANY_KEYS, PRECONDITION_FAILED],
+            &[
+                INVALID_CONDITION,
+                INVALID_TXN,
+                INVALID_VALUE,
+                JSON_TOO_DEEP,
+                TOO_MANY_KEYS,
+                PRECONDITION_FAILED,
+            ],
         ],
     },
     Operation {

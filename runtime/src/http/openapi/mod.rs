@@ -8,6 +8,7 @@ mod cluster;
 mod compose;
 mod groups;
 mod keys;
+mod leases;
 mod many;
 mod parameters;
 
@@ -69,7 +70,8 @@ struct Answer {
 
 /// Every operation but `HEAD`, which follows from `GET`, and `OPTIONS`, which every path takes.
 fn operations() -> impl Iterator<Item = &'static Operation> {
-    keys::OPERATIONS.iter().chain(many::OPERATIONS).chain(cluster::OPERATIONS)
+    let store = keys::OPERATIONS.iter().chain(many::OPERATIONS).chain(leases::OPERATIONS);
+    store.chain(cluster::OPERATIONS)
 }
 
 /// The document, composed once.

@@ -22,16 +22,26 @@ const fn v(name: &'static str, schema: &'static str, says: &'static str) -> Valu
 }
 
 /// The variable parts of paths.
-pub(super) const PATH: &[Value] = &[v(
-    "key",
-    r#"{"type":"string","minLength":1,"maxLength":4096}"#,
-    "The key: everything after `/key/`, percent-decoded once. Slashes are part of it.",
-)];
+pub(super) const PATH: &[Value] = &[
+    v(
+        "key",
+        r#"{"type":"string","minLength":1,"maxLength":4096}"#,
+        "The key: everything after `/key/`, percent-decoded once. Slashes are part of it.",
+    ),
+    v("id", r#"{"type":"string","pattern":"^[1-9][0-9]{0,18}$"}"#, "The id of a lease."),
+    v(
+        "name",
+        r#"{"type":"string","minLength":1,"maxLength":1024}"#,
+        "The name of a lock: everything after `/lock/`, percent-decoded once.",
+    ),
+];
 
 /// The query.
 pub(super) const QUERY: &[Value] = &[
+    v("after", r#"{"type":"string","pattern":"^[1-9][0-9]{0,18}$"}"#, "`next` of the page before."),
     v("all", FLAG, "Delete every key."),
     v("at", NUMBER, "As of this revision; 0 is the present."),
+    v("before", NUMBER, "What the key was before this revision."),
     v("b64", r#"{"type":"string","pattern":"^[A-Za-z0-9_-]+={0,2}$"}"#, "The key in base64url."),
     v("consistency", r#"{"type":"string","enum":["linearizable","stale"]}"#, "How fresh."),
     v("count_only", FLAG, "How many, and nothing else."),
@@ -45,7 +55,10 @@ pub(super) const QUERY: &[Value] = &[
     v("end", TEXT, "The first key no longer in."),
     v("exclude", TEXT, "Checks to leave out, separated by commas."),
     v("format", r#"{"type":"string","enum":["items","map"]}"#, "How items are written."),
+    v("from", TEXT, "`next` of the page before."),
+    v("history", FLAG, "All versions that are kept, newest first."),
     v("key", TEXT, "One key."),
+    v("lease", r#"{"type":"string","pattern":"^[1-9][0-9]{0,18}$"}"#, "The lease of the keys."),
     v("keys_only", FLAG, "Leave values out."),
     v("limit", r#"{"type":"integer","minimum":1,"maximum":1000}"#, "Most items."),
     v("max_staleness", DURATION, "Of a stale read: the oldest state that will do."),
@@ -56,9 +69,11 @@ pub(super) const QUERY: &[Value] = &[
     v("reverse", FLAG, "From the last key to the first."),
     v("since", NUMBER, "What the client knows: changes after this revision count."),
     v("start", TEXT, "The first key."),
+    v("token", NUMBER, "The token that the lock was acquired with."),
+    v("ttl", DURATION, "How long the new lease lasts without a sign of life."),
     v("timeout", DURATION, "How long the request may take (default 5s, at most 60s)."),
     v("verbose", FLAG, "Name every check."),
-    v("wait", DURATION, "Wait so long for a change (at most 60s)."),
+    v("wait", DURATION, "Wait so long for a change, or for a lock (at most 60s)."),
 ];
 
 /// Headers of requests.
