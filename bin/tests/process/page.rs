@@ -92,10 +92,13 @@ fn masked(line: &str) -> String {
         while let Some(at) = line[from..].find(&name) {
             let start = from + at + name.len();
             let rest = &line[start..];
-            let end = match rest.strip_prefix('"') {
+            let text = rest.strip_prefix('"').and_then(|text| text.split('"').next());
+            let end = match text {
+                // An id that was chosen says something; drawn ones are long.
+                Some(text) if member == "id" && text.len() < 10 => 0,
                 // Whether a write was applied says something; how far the log was, nothing.
                 Some(_) if member == "applied" => 0,
-                Some(text) => 2 + text.find('"').unwrap_or(text.len()),
+                Some(text) => 2 + text.len(),
                 // Lists and objects are looked into; `null` says something.
                 None if rest.starts_with(['[', '{', 'n']) => 0,
                 None => rest.find([',', '}', ']']).unwrap_or(rest.len()),
@@ -167,8 +170,12 @@ fn the_page_is_read_as_it_is_meant() {
         ]
     );
     assert_eq!(
-        masked(r#"{"id":"17","n":[{"id":3},{"id":[1]}],"next":null}"#),
-        r#"{"id":"…","n":[{"id":…},{"id":[1]}],"next":null}"#
+        masked(r#"{"id":"12345678901","n":[{"id":"7"},{"id":[1]}],"next":null}"#),
+        r#"{"id":"…","n":[{"id":"7"},{"id":[1]}],"next":null}"#
+    );
+    assert_eq!(
+        masked(r#"{"applied":7,"x":{"applied":"no"}}"#),
+        r#"{"applied":…,"x":{"applied":"no"}}"#
     );
     assert_eq!(masked("date: today"), "date: …");
     assert_eq!(masked("etag: \"2\""), "etag: \"2\"");
