@@ -224,7 +224,9 @@ async fn a_repeat_under_an_idempotency_key_gets_the_same_token() {
     refused.assert_problem(409, "lock_held");
     release(&node, "l", held).await;
     let first = node.call_with("POST", "/lock/l", &key, "").await;
-    // Even while others wait for it.
+    // It does not wait for itself, even while others wait.
+    let again = node.call_with("POST", "/lock/l?wait=10s", &key, "").await;
+    assert_eq!((first.status, first.text()), (200, again.text()));
     let other = beside(&node, "/lock/l?wait=30s", &[]);
     watched(&node, 1).await;
     let again = node.call_with("POST", "/lock/l?wait=10s", &key, "").await;

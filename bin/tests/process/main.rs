@@ -10,6 +10,7 @@ mod golden;
 mod http;
 mod identity;
 mod join;
+mod lease;
 mod node;
 mod page;
 mod refuse;

@@ -124,10 +124,9 @@ impl<W: World> Api<W> {
 
     /// Acquires the lock here, as the leader, waiting for it if there is time.
     async fn acquire(&self, wish: &Wish<'_>) -> Result<Attempt, Problem> {
-        // Who comes again under its idempotency key may have the lock already, and must not wait
-        // behind those who wait for it.
-        let again = wish.envelope.is_keyed() && self.locks.is_waited_for(&wish.key);
-        if !wish.patient || again {
+        // Who comes again under its idempotency key may hold the lock already, and would wait for
+        // itself: only the state machine knows.
+        if !wish.patient || wish.envelope.is_keyed() {
             match self.try_lock(wish).await? {
                 Tried::Decided(attempt) => return Ok(attempt),
                 Tried::Held if !wish.patient => return Err(self.told_held(wish).await),

@@ -40,11 +40,6 @@ pub(super) struct Place {
 }
 
 impl Queues {
-    /// Whether somebody waits for `lock`.
-    pub(super) fn is_waited_for(&self, lock: &Bytes) -> bool {
-        self.lock().queues.contains_key(lock)
-    }
-
     /// Takes the last place in the queue for `lock`, if fewer than `most` wait for all locks
     /// together.
     pub(super) fn enter(self: &Arc<Queues>, lock: &Bytes, most: usize) -> Option<Place> {
