@@ -3,7 +3,7 @@
 
 mod http_support;
 
-use http_support::{Node, Res, SharedStore, Turn, call, patient};
+use http_support::{Node, Raw, Res, SharedStore, Turn, call, patient};
 use kvorum_runtime::{config::Limits, handle::ExecuteError};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -190,6 +190,35 @@ async fn who_waited_in_vain_is_told_and_leaves_nothing_behind() {
     patient(first).await.unwrap().assert_problem(409, "lock_held");
     release(&node, "l", held).await;
     assert!(token(&patient(next).await.unwrap()) > held);
+}
+
+#[tokio::test]
+async fn who_has_left_gets_no_lock_and_holds_up_nobody() {
+    let store = SharedStore::default();
+    let leader = Node::start("app1", 1, store.clone(), Limits::default()).await;
+    let follower = Node::start("app2", 2, store, Limits::default()).await;
+    follower.follow(Some(leader.me()));
+    let held = acquire(&leader, "/lock/l").await;
+    // One came directly, one through another node.
+    for node in [&leader, &follower] {
+        let mut leaver = Raw::connect(&node.address).await;
+        leaver.send("POST /lock/l?wait=30s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+        watched(&leader, 1).await;
+        drop(leaver);
+        watched(&leader, 0).await;
+    }
+    assert_eq!(release(&leader, "l", held).await.status, 200);
+    leader.get("/lock/l").await.assert_problem(404, "lock_free");
+    // A client that sends the next request ahead has not left.
+    let held = acquire(&leader, "/lock/l").await;
+    let mut eager = Raw::connect(&leader.address).await;
+    eager.send("POST /lock/l?wait=30s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+    watched(&leader, 1).await;
+    eager.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    release(&leader, "l", held).await;
+    assert!(token(&eager.response(false).await) > held);
+    assert_eq!(eager.response(false).await.text(), r#"{"status":"ok"}"#);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::{
     condition::no_conditions,
     duration,
     envelope::Envelope,
+    gone::Gone,
     key::shown,
     lock_queue::Place,
     lock_text::{acquired, held, holder, key_of, name, released},
@@ -19,8 +20,8 @@ use super::{
     outcome::stamps_of,
     params::{Params, invalid},
     problem::{
-        INTERNAL, LOCK_FREE, LOCK_HELD, LOCK_LOST, MISSING_PARAMETER, OVERLOADED, Problem,
-        STOPPING, TOO_MANY_WAITERS, TOO_MANY_WATCHES, VALUE_TOO_LARGE,
+        INTERNAL, LOCK_FREE, LOCK_HELD, LOCK_LOST, MISSING_PARAMETER, OUTCOME_UNKNOWN, OVERLOADED,
+        Problem, STOPPING, TOO_MANY_WAITERS, TOO_MANY_WATCHES, VALUE_TOO_LARGE,
     },
     read::{json, refused},
     seek::{Attempt, Call, no_leader, time_left},
@@ -110,7 +111,18 @@ impl<W: World> Api<W> {
         let wish = Wish { name: &name, key, envelope, until, patient: !wait.is_zero() };
         // Time for the command itself comes on top of the wait.
         let call = Call { head, body, deadline: until.after(timeout) };
-        self.decide(&call, || self.acquire(&wish)).await
+        let deciding = self.decide(&call, || self.acquire(&wish));
+        // The lock is not given to somebody who does not wait for it any more.
+        match head.extensions.get::<Gone>().filter(|_| wish.patient) {
+            None => deciding.await,
+            Some(gone) => tokio::select! {
+                biased;
+                reply = deciding => reply,
+                () = gone.left() => {
+                    Err(Problem::new(OUTCOME_UNKNOWN, "the client has left while it waited"))
+                }
+            },
+        }
     }
 
     fn patience_for_a_lock(&self, params: &Params) -> Result<Duration, Problem> {

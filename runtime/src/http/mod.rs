@@ -18,6 +18,7 @@ mod cursor;
 mod duration;
 mod envelope;
 mod erase;
+mod gone;
 mod history;
 mod join;
 mod json;

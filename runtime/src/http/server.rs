@@ -6,6 +6,7 @@
 use super::{
     Api, Reply,
     client::Client,
+    gone::Gone,
     problem::{Problem, TOO_MANY_CONNECTIONS},
     rt::{TaskExecutor, TaskTimer},
     staleness::Fresh,
@@ -107,8 +108,11 @@ async fn accept<W: World>(
 
 async fn connection<W: World>(api: Arc<Api<W>>, stream: W::Stream, stop: Arc<Stop>, _seat: Seat) {
     let spoken = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let gone = Gone::default();
+    let stream = gone.watch(stream);
+    let service = service_fn(|mut request: Request<Incoming>| {
         spoken.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(gone.clone());
         let api = Arc::clone(&api);
         async move { Ok::<Reply, Infallible>(api.respond(request).await) }
     });
