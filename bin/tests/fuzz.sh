@@ -59,6 +59,12 @@ fuzz() { # NAME VARIABLES...
         kill -0 "$PID" 2>/dev/null || { cat "$WORK/$name.log" >&2; fail "the node ($name) ended"; }
         sleep 0.1
     done
+    # What the examples of the document name, so that not everything is missing.
+    for seed in 'key/a -d 1' 'key/%80 -d 1' 'key/?b64=Li4veA -d dots' 'key/a/b?ttl=60m -d 1'; do
+        # shellcheck disable=SC2086  # the words of a command
+        curl -fs -o /dev/null -m 5 -X PUT "http://$IP:$http/"$seed || fail "$name: $seed"
+    done
+    curl -fs -o /dev/null -m 5 "http://$IP:$http/lease" -d '{"ttl":"60m","id":"7"}' || fail "$name: no lease"
     # It leaves a directory where it stands.
     (cd "$WORK" && exec "$VENV/bin/st" --config-file "$HERE/bin/tests/fuzz.toml" run \
         "http://$IP:$http/openapi.json" --seed "$SEED" --max-examples "$EXAMPLES") \

@@ -144,6 +144,31 @@ fn a_repeat_takes_effect_once_whoever_is_asked_and_whoever_dies() {
     nodes.iter().for_each(repeat);
 }
 
+#[test]
+fn twins_under_one_key_take_effect_once_and_are_answered_alike() {
+    let bed = Bed::new();
+    let nodes = bed.cluster(3, Bed::durable);
+    for round in 0..10 {
+        let key = format!("twin-{round}");
+        let path = format!("/key/t{round}");
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let put =
+                |n: usize| call(&nodes[n % 3], "PUT", &path, &[("idempotency-key", &key)], b"x");
+            let twins: Vec<_> = (0..6).map(|n| scope.spawn(move || put(n))).collect();
+            twins.into_iter().map(|twin| twin.join().expect("an answer")).collect()
+        });
+        let first = &answers[0];
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.body), (201, &first.body));
+            assert_eq!(answer.header("etag"), first.header("etag"));
+        }
+        let replayed =
+            answers.iter().filter(|a| a.header("idempotency-replayed").is_some()).count();
+        assert_eq!(replayed, answers.len() - 1, "one of them did it");
+        assert_eq!(nodes[0].get(&format!("{path}?meta")).json()["version"], 1);
+    }
+}
+
 /// Reads events of a watch until `last` was told, or for as long as `more` says so.
 fn follow(node: &Node, path: &str, from: Option<u64>, until: u64, seen: &mut Vec<(u64, String)>) {
     let id = from.map(|id| id.to_string());

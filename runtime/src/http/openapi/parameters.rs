@@ -12,7 +12,9 @@ pub(super) struct Value {
 }
 
 const FLAG: &str = r#"{"type":"string","enum":["","true","1","false","0"]}"#;
-const DURATION: &str = r#"{"type":"string","pattern":"^[0-9]+(ms|s|m)?$","examples":["5s"]}"#;
+const DURATION: &str = r#"{"type":"string","pattern":"^[0-9]+(ms|s|m)?$","examples":["500ms"]}"#;
+/// Whole groups of four, and an end whose unused bits are zero.
+const BASE64: &str = r#"{"type":"string","pattern":"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{4}|[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])={0,2}$","examples":["Li4veA"]}"#;
 const NUMBER: &str = r#"{"type":"integer","format":"int64","minimum":0}"#;
 const TEXT: &str = r#"{"type":"string"}"#;
 const ETAG: &str = r#"{"type":"string","examples":["\"17\"","*"]}"#;
@@ -25,13 +27,17 @@ const fn v(name: &'static str, schema: &'static str, says: &'static str) -> Valu
 pub(super) const PATH: &[Value] = &[
     v(
         "key",
-        r#"{"type":"string","minLength":1,"maxLength":4096}"#,
+        r#"{"type":"string","minLength":1,"maxLength":4096,"examples":["a"]}"#,
         "The key: everything after `/key/`, percent-decoded once. Slashes are part of it.",
     ),
-    v("id", r#"{"type":"string","pattern":"^[1-9][0-9]{0,18}$"}"#, "The id of a lease."),
+    v(
+        "id",
+        r#"{"type":"string","pattern":"^[1-9][0-9]{0,18}$","examples":["7"]}"#,
+        "The id of a lease.",
+    ),
     v(
         "name",
-        r#"{"type":"string","minLength":1,"maxLength":1024}"#,
+        r#"{"type":"string","minLength":1,"maxLength":1024,"examples":["backup"]}"#,
         "The name of a lock: everything after `/lock/`, percent-decoded once.",
     ),
 ];
@@ -42,7 +48,7 @@ pub(super) const QUERY: &[Value] = &[
     v("all", FLAG, "Delete every key."),
     v("at", NUMBER, "As of this revision; 0 is the present."),
     v("before", NUMBER, "What the key was before this revision."),
-    v("b64", r#"{"type":"string","pattern":"^[A-Za-z0-9_-]+={0,2}$"}"#, "The key in base64url."),
+    v("b64", BASE64, "The key in base64url."),
     v("consistency", r#"{"type":"string","enum":["linearizable","stale"]}"#, "How fresh."),
     v("count_only", FLAG, "How many, and nothing else."),
     v("create", FLAG, "Only if none of the keys exists."),
