@@ -3,11 +3,16 @@
 
 mod http_support;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use http_support::{Node, Raw, Res, SharedStore, Turn, call, patient};
-use kvorum_runtime::{config::Limits, handle::ExecuteError};
+use hyper::{Request, client::conn::http2};
+use hyper_util::rt::TokioIo;
+use kvorum_core::kv::{Body, Command, Delete, KeyRange, Op, Put, Txn};
+use kvorum_runtime::{config::Limits, handle::ExecuteError, http::rt::TaskExecutor};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::task::JoinHandle;
+use tokio::{net::TcpStream, task::JoinHandle};
 
 fn token(reply: &Res) -> u64 {
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -219,6 +224,55 @@ async fn who_has_left_gets_no_lock_and_holds_up_nobody() {
     release(&leader, "l", held).await;
     assert!(token(&eager.response(false).await) > held);
     assert_eq!(eager.response(false).await.text(), r#"{"status":"ok"}"#);
+}
+
+/// Between the look at the lock and the command, another has become its holder.
+#[tokio::test]
+async fn a_release_that_comes_too_late_releases_nobody_elses_lock() {
+    let node = Node::leader().await;
+    let key = Bytes::from_static(b"\0lock/l");
+    let command = |op: Op| Command::new(Body::Txn(Txn { then: vec![op], ..Txn::default() }));
+    let range = KeyRange::One(key.clone());
+    let lost = command(Op::Delete(Delete { range, previous: false }));
+    let taken = command(Op::Put(Put::new(key, Bytes::from_static(b"another"))));
+    let first = acquire(&node, "/lock/l").await;
+    node.next_write(Turn::Meanwhile(vec![lost.clone(), taken.clone()]));
+    release(&node, "l", first).await.assert_problem(409, "lock_lost");
+    assert_eq!(node.get("/lock/l").await.json()["note"], "another");
+    // The same of who tries to acquire: free at the look, held at the command.
+    node.next_write(Turn::Meanwhile(vec![lost]));
+    let second = acquire(&node, "/lock/l").await;
+    assert_eq!(release(&node, "l", second).await.status, 200);
+    node.next_write(Turn::Meanwhile(vec![taken]));
+    let refused = node.post("/lock/l?wait=100ms", "").await.assert_problem(409, "lock_held");
+    assert_eq!(refused["holder"]["note"], "another");
+    assert_eq!(node.executed(), 5, "one attempt, and then it waited");
+}
+
+/// Over HTTP/2, other requests share the connection of one that waits.
+#[tokio::test]
+async fn a_waiting_request_does_not_hold_up_its_connection() {
+    let node = Node::leader().await;
+    let held = acquire(&node, "/lock/l").await;
+    let stream = TcpStream::connect(&node.address).await.unwrap();
+    let (sender, connection) = http2::handshake(TaskExecutor, TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = |method: &str, path: &str| {
+        let uri = format!("http://{}{path}", node.address);
+        Request::builder().method(method).uri(uri).body(Full::<Bytes>::default()).unwrap()
+    };
+    let mut first = sender.clone();
+    let waiter = tokio::spawn(first.send_request(request("POST", "/lock/l?wait=30s")));
+    watched(&node, 1).await;
+    for _ in 0..3 {
+        let mut other = sender.clone();
+        let answer = patient(other.send_request(request("GET", "/livez"))).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    // Giving up is noticed, too.
+    waiter.abort();
+    watched(&node, 0).await;
+    assert_eq!(release(&node, "l", held).await.status, 200);
 }
 
 #[tokio::test]

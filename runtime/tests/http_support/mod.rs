@@ -63,6 +63,8 @@ pub enum Turn {
     Hang,
     /// Answer so.
     Say(Executed),
+    /// Others come first.
+    Meanwhile(Vec<Command>),
 }
 
 /// What a node does next, where it is not the ordinary.
@@ -232,6 +234,10 @@ async fn answer(
                     None => Err(ExecuteError::NotLeader),
                     Some(Turn::Fail(error)) => Err(error),
                     Some(Turn::Say(executed)) => Ok(executed),
+                    Some(Turn::Meanwhile(others)) => {
+                        others.iter().for_each(|other| drop(apply(&store, other)));
+                        Ok(apply(&store, &command))
+                    }
                     Some(Turn::ApplyUnknown) => {
                         apply(&store, &command);
                         Err(ExecuteError::Unknown)
