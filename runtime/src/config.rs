@@ -3,12 +3,15 @@
 //! Rule: an unknown, malformed or contradictory value stops the start with one line that names the
 //! variable, the value, and what is accepted. Must never: guess.
 
+mod effective;
 mod reader;
 mod value;
 mod variable;
 
+pub use effective::{Origin, Setting, effective};
 pub use reader::ConfigError;
-pub use variable::{Accepts, VARIABLES, Variable};
+pub use value::parse_duration;
+pub use variable::{Accepts, CLIENT_VARIABLES, VARIABLES, Variable};
 
 use crate::{storage::disk::DiskOptions, transport::TransportConfig};
 use kvorum_core::raft;

@@ -1,7 +1,10 @@
 //! The configuration: defaults, every refusal with its line, and the documentation's agreement.
 
 use kvorum_core::raft;
-use kvorum_runtime::config::{Accepts, Config, Limits, Log, VARIABLES, local_http_address};
+use kvorum_runtime::config::{
+    Accepts, CLIENT_VARIABLES, Config, Limits, Log, Origin, VARIABLES, effective,
+    local_http_address,
+};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
 
@@ -167,6 +170,32 @@ fn unknown_names_are_refused_with_the_nearest_one() {
     assert!(refused(&[("KVORUM_ZZZZZZZZZZZZZZZ", "")]).contains("docs/configuration.md"));
     // What merely looks similar belongs to somebody else.
     assert!(read(&[("NODE_ID", "a"), ("RAFT_LOG_LEVEL", "x"), ("PORTS", "y")]).is_ok());
+}
+
+#[test]
+fn the_variables_of_commands_are_passed_over() {
+    for (name, _) in CLIENT_VARIABLES {
+        assert!(read(&[("NODE_ID", "a"), (name, "anything")]).is_ok(), "{name}");
+    }
+    let said = refused(&[("KVORUM_ENDPOINT", "x")]);
+    assert!(said.contains("KVORUM_ENDPOINT is not a variable"), "{said}");
+}
+
+#[test]
+fn what_is_in_force_is_told_with_where_it_came_from() {
+    let vars = [("NODE_ID", "a"), ("RAFT_BIND_ADDR", "10.0.0.1:7"), ("PORT", "81")];
+    let all = effective(vars).expect("a sound configuration");
+    assert!(all.iter().map(|it| it.variable).eq(VARIABLES.iter()), "every variable, in order");
+    let of = |name: &str| {
+        let it = all.iter().find(|it| it.variable.name == name).expect("a variable");
+        (it.value.as_deref(), it.origin)
+    };
+    assert_eq!(of("PORT"), (Some("81"), Origin::Environment));
+    assert_eq!(of("KVORUM_LOG"), (Some("info"), Origin::Default));
+    assert_eq!(of("RAFT_DIR"), (None, Origin::Default));
+    assert_eq!(of("KVORUM_RAFT_ADVERTISE"), (Some("10.0.0.1:7"), Origin::Derived));
+    assert_eq!(of("KVORUM_HTTP_ADVERTISE"), (Some("10.0.0.1:81"), Origin::Derived));
+    assert!(effective([("NODE_ID", "a"), ("KVORUM_LOG", "loud")]).is_err());
 }
 
 /// Values that each kind of variable refuses.

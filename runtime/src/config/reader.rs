@@ -170,6 +170,9 @@ fn within(name: &str, value: u64) -> bool {
 /// What to say about a name that is not ours: something when it begins like ours, or is one or two
 /// letters away from one of the contract's (a misspelt RAFT_DIR would keep the data in memory).
 fn unknown(name: &str) -> Option<String> {
+    if variable::CLIENT_VARIABLES.iter().any(|(known, _)| *known == name) {
+        return None;
+    }
     let (near, distance) = variable::nearest(name)?;
     if name.starts_with("KVORUM_") {
         let hint = if distance <= 6 {

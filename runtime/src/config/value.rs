@@ -123,8 +123,9 @@ pub(super) fn parse_name(text: &str) -> Option<String> {
     (fits && !text.starts_with(['.', '-'])).then(|| text.to_owned())
 }
 
-/// Milliseconds in `500ms`, `30s`, `5m` or bare seconds.
-pub(super) fn parse_duration(text: &str) -> Option<u64> {
+/// Milliseconds in `500ms`, `30s`, `5m` or bare seconds; `None` for anything else.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<u64> {
     let (number, unit) = if let Some(number) = text.strip_suffix("ms") {
         (number, 1)
     } else if let Some(number) = text.strip_suffix('s') {

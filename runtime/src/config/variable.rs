@@ -53,6 +53,13 @@ pub(super) const FORMATS: &[&str] = &["auto", "text", "json"];
 /// A switch.
 pub(super) const SWITCH: &[&str] = &["off", "on"];
 
+/// Variables of the commands of the same binary, with their meaning; a node passes them over.
+pub const CLIENT_VARIABLES: &[(&str, &str)] = &[
+    ("KVORUM_ENDPOINTS", "nodes that a command talks to, separated by commas"),
+    ("KVORUM_FENCE", "lock and token that kvorum put, del and txn are fenced with"),
+    ("KVORUM_LOCK_TOKEN", "token of the lock, for the command that kvorum lock runs"),
+];
+
 /// The contract's five and the further ones.
 pub const VARIABLES: &[Variable] = &[
     v("NODE_ID", "(required)", Accepts::Name, "this node's name in the cluster"),
