@@ -26,7 +26,7 @@ pub fn run(vars: Vars, path: &str) -> ExitCode {
     match ask(&address, path) {
         Ok(answer) => verdict(&address, path, &answer),
         Err(error) => exit::fail(
-            exit::UNHEALTHY,
+            exit::NO,
             &format!("http://{address}{path}: {error}. Is kvorum running, with the same PORT?"),
         ),
     }
@@ -64,5 +64,5 @@ fn verdict(address: &str, path: &str, answer: &str) -> ExitCode {
         Some(status) => format!("http://{address}{path}: {status} {body}"),
         None => format!("http://{address}{path}: the answer is not HTTP; is PORT right?"),
     };
-    exit::fail(exit::UNHEALTHY, &line)
+    exit::fail(exit::NO, &line)
 }

@@ -1,7 +1,14 @@
-//! The `kvorum` binary: environment in, one node running, one line and an exit code at the end.
+//! The `kvorum` binary. Without arguments: environment in, one node running, one line and an exit
+//! code at the end. With arguments: a client of running nodes.
 
 #[cfg(not(madsim))]
+mod args;
+#[cfg(not(madsim))]
 mod cli;
+#[cfg(not(madsim))]
+mod client;
+#[cfg(not(madsim))]
+mod command;
 #[cfg(not(madsim))]
 mod exit;
 #[cfg(not(madsim))]
@@ -10,6 +17,8 @@ mod health;
 mod log;
 #[cfg(not(madsim))]
 mod serve;
+#[cfg(not(madsim))]
+mod show;
 #[cfg(not(madsim))]
 mod signals;
 

@@ -102,6 +102,25 @@ pub fn text(address: SocketAddr, method: &str, path: &str, body: Option<&str>) -
     )
 }
 
+/// One request with headers of its own.
+pub fn request_with(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, Failed> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
+        .map_err(|_| Failed::Connect)?;
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(stream, &text).map_err(|_| Failed::Broken)
+}
+
 fn exchange(mut stream: TcpStream, request: &str) -> io::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     read(&mut stream)

@@ -5,13 +5,22 @@
 //! is ended by its own pid. A failing test prints the logs of its nodes.
 
 mod bed;
+mod cli;
+mod cli_cluster;
+mod cli_codes;
+mod cli_keys;
+mod cli_lock;
+mod cli_watch;
+mod docs_cli;
 mod failover;
+mod fake;
 mod golden;
 mod http;
 mod identity;
 mod join;
 mod lease;
 mod node;
+mod once;
 mod page;
 mod refuse;
 mod restart;

@@ -112,7 +112,7 @@ fn the_command_line_knows_its_words() {
         assert!(out.contains(variable.name), "--help does not list {}", variable.name);
     }
     let (code, out, err) = run(&["serve"]);
-    assert_eq!((code, out.as_str()), (Some(64), ""));
+    assert_eq!((code, out.as_str()), (Some(2), ""));
     assert!(err.contains("serve") && err.contains("--help"), "{err}");
     let (code, _, err) = run(&[]);
     assert_eq!(code, Some(64));
