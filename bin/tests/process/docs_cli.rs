@@ -8,7 +8,7 @@ use crate::{
 use std::{path::Path, process::Command};
 
 /// A shell in which `kvorum` is the binary and talks to `node`.
-fn shell(node: &Node, script: &str) -> Command {
+pub fn shell(node: &Node, script: &str) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_kvorum"));
     let dir = binary.parent().expect("a directory").display().to_string();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -19,7 +19,8 @@ fn shell(node: &Node, script: &str) -> Command {
     command
 }
 
-fn run(node: &Node, script: &str) -> Ran {
+/// Runs a script in such a shell.
+pub fn run(node: &Node, script: &str) -> Ran {
     finish(shell(node, script), b"")
 }
 
