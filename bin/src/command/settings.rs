@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 #[command(after_help = "Examples:\n  \
     kvorum settings\n  \
     kvorum settings --quota 2GiB\n  \
-    kvorum settings --keep 1h --revisions 100000")]
+    kvorum settings --keep 60m --revisions 100000")]
 pub struct Settings {
     /// Most bytes of keys, values and history; 0 for no limit
     #[arg(long, value_name = "SIZE")]
