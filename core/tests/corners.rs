@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use kvorum_core::raft::{
     AppendOutcome, Chain, Change, Config, Entry, EntryId, Envelope, Event, Evidence, Full, Ignored,
-    Index, Instant, Membership, Message, NodeId, Output, Payload, Raft, Refused, Restored,
-    RoleName, SnapshotEvent, SnapshotMeta, StreamDigest, Term, Write,
+    Index, Instant, Membership, Message, NodeId, Output, Payload, Raft, ReadFailure, ReadId,
+    Refused, Restored, RoleName, SnapshotEvent, SnapshotMeta, SnapshotRequest, Staged, StateReport,
+    StreamDigest, Term, Write, WriteId,
 };
 
 const NOW: Instant = Instant(0);
@@ -110,6 +111,13 @@ fn proposals_fill_what_may_be_uncommitted_exactly() {
     let mut raft = leader(bytes);
     assert_eq!([offer(&mut raft, 1), offer(&mut raft, 1)], [Ok(2), Ok(3)]);
     assert_eq!(offer(&mut raft, 1), Err(Refused::Overloaded(Full::UncommittedBytes)));
+    // One always fits when none waits, and none at all is nothing that waits.
+    let mut raft = leader(Config { max_uncommitted_entries: 1, ..Config::default() });
+    assert_eq!(
+        [offer(&mut raft, 0), offer(&mut raft, 0), offer(&mut raft, 1)],
+        [Ok(1), Ok(1), Ok(2)]
+    );
+    assert_eq!(offer(&mut raft, 1), Err(Refused::Overloaded(Full::UncommittedEntries)));
     // The leader's own first entry counts among the entries.
     let mut raft = leader(Config { max_uncommitted_entries: 3, ..Config::default() });
     assert_eq!([offer(&mut raft, 1), offer(&mut raft, 1)], [Ok(2), Ok(3)]);
@@ -208,6 +216,76 @@ fn a_state_machine_may_lag_by_its_bound_exactly() {
     handed(&mut raft);
     applied(&mut raft, 2);
     assert_eq!(propose(&mut raft, &[10]), Ok(()));
+}
+
+#[test]
+fn an_entry_larger_than_the_bound_is_handed_out_alone() {
+    let mut raft = sole(Config { max_apply_bytes: 1, ..Config::default() });
+    propose(&mut raft, &[10, 10]).unwrap();
+    assert_eq!(handed(&mut raft), [2]);
+    assert_eq!(handed(&mut raft), [0; 0]);
+    applied(&mut raft, 2);
+    assert_eq!(handed(&mut raft), [3]);
+}
+
+#[test]
+fn a_state_machine_without_digests_differs_from_nobodys() {
+    let now = Instant(1 << 40);
+    let mut raft = leader(Config::default());
+    let write = raft.poll(now).write.expect("the first entry");
+    raft.handle(now, Event::Written(write.durable().written));
+    let outcome = AppendOutcome::Matched { last: Index(1) };
+    hear(&mut raft, now, Message::AppendReply { outcome, sequence: 0 });
+    assert_eq!(raft.poll(now).committed.len(), 1);
+    raft.handle(now, Event::Applied { index: Index(1), digests: vec![7] });
+    let now = Instant(now.0 + 50_000_000);
+    raft.handle(now, Event::Deadline);
+    let answer = |digest| Message::HeartbeatReply {
+        sequence: 0,
+        state: Some(StateReport { index: Index(1), digest }),
+        staged: None,
+    };
+    hear(&mut raft, now, answer(None));
+    assert_eq!(raft.status().unproven_divergences, 0);
+}
+
+#[test]
+fn an_election_is_won_when_the_disk_says_so_and_not_before() {
+    let mut disk = two();
+    disk.base.membership.voters.insert(NodeId(3));
+    disk.base.membership.contexts.insert(NodeId(3), Bytes::new());
+    let mut raft = Raft::restore(SELF, Config::default(), disk, 1, NOW).expect("a sound disk");
+    let now = Instant(1 << 40);
+    raft.handle(now, Event::Deadline);
+    hear(&mut raft, now, Message::PreVoteReply { granted: true });
+    let durable = raft.poll(now).write.expect("its vote").durable();
+    assert_eq!(durable.messages.len(), 2, "two are asked");
+    // Both answers overtake the receipt.
+    for from in [LEADER, NodeId(3)] {
+        let message = Message::VoteReply { granted: true };
+        let envelope = Envelope { from, to: SELF, epoch: 0, term: Term(1), message };
+        raft.handle(now, Event::Received(envelope));
+        assert_eq!(raft.status().role, RoleName::Candidate);
+    }
+    raft.handle(now, Event::Written(durable.written));
+    assert_eq!(raft.status().role, RoleName::Leader);
+}
+
+#[test]
+fn a_state_machine_may_lag_by_its_bound_of_bytes_exactly() {
+    // Eight bytes between two compactions: the log is weighed byte by byte.
+    let max_apply_lag_bytes = 2 * size_of(10);
+    let config = Config { compact_after_bytes: 8, max_apply_lag_bytes, ..Config::default() };
+    let mut raft = sole(config);
+    for _ in 0..3 {
+        assert_eq!(propose(&mut raft, &[10]), Ok(()));
+    }
+    assert_eq!(propose(&mut raft, &[10]), Err(Refused::Overloaded(Full::Apply)));
+}
+
+#[test]
+fn a_cluster_is_born_in_epoch_one() {
+    assert_eq!(Restored::bootstrap(SELF, Bytes::new()).base.membership.epoch, 1);
 }
 
 #[test]
@@ -351,11 +429,13 @@ fn a_learner_that_was_too_slow_ten_times_rests_ten_election_timeouts() {
         raft.handle(now, Event::Received(envelope));
     };
     assert!(!work(&mut raft, now));
-    for _ in 0..10 {
-        // What the round was for arrives late, and there is more by then.
+    for round in 0..10 {
+        // What the round was for arrives late, and there is more by then, but for the last time.
         let target = raft.status().last.index;
         now = Instant(now.0 + timeout);
-        raft.propose(now, vec![Bytes::from_static(b"x")]).unwrap();
+        if round < 9 {
+            raft.propose(now, vec![Bytes::from_static(b"x")]).unwrap();
+        }
         acknowledge(&mut raft, now, target);
         assert!(!work(&mut raft, now));
     }
@@ -368,4 +448,316 @@ fn a_learner_that_was_too_slow_ten_times_rests_ten_election_timeouts() {
     }
     acknowledge(&mut raft, rested, all);
     assert!(work(&mut raft, rested));
+}
+
+#[test]
+fn a_configuration_of_another_epoch_than_its_message_is_nonsense() {
+    let hears = |epoch| {
+        let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("sound");
+        let membership = Membership { epoch, ..two().base.membership };
+        let id = EntryId { index: Index(1), term: Term(1) };
+        let entries = vec![Entry::new(Chain::START, id, Payload::Membership(membership))];
+        let message = Message::Append {
+            prev: EntryId::default(),
+            prev_chain: Chain::START,
+            entries,
+            commit: Index::ZERO,
+            sequence: 0,
+        };
+        let envelope = Envelope { from: LEADER, to: SELF, epoch: 1, term: Term(1), message };
+        raft.handle(NOW, Event::Received(envelope));
+        raft.status().last.index.0
+    };
+    assert_eq!([hears(0), hears(1), hears(2)], [0, 1, 0]);
+}
+
+#[test]
+fn as_many_bytes_are_kept_as_a_compaction_is_worth() {
+    let config =
+        Config { compact_after_bytes: 2 * size_of(68), keep_entries: 100, ..Config::default() };
+    let mut raft = sole(config);
+    propose(&mut raft, &[68; 10]).unwrap();
+    handed(&mut raft);
+    applied(&mut raft, 11);
+    let chain = raft.status().chain;
+    durable(&mut raft, 11, chain);
+    drop(raft.poll(NOW));
+    assert_eq!(raft.status().base.index, Index(9));
+}
+
+#[test]
+fn writes_are_numbered_from_one() {
+    let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("a sound disk");
+    let ids = [1, 2].map(|_| {
+        append(&mut raft, &[10]);
+        raft.poll(NOW).write.expect("an entry").id()
+    });
+    assert_eq!(ids, [WriteId(1), WriteId(2)]);
+}
+
+const LEARNER: NodeId = NodeId(3);
+
+/// `message` of the learner, in the leader's term.
+fn learner_says(raft: &mut Raft, now: Instant, message: Message) {
+    let (term, epoch) = (raft.status().vote.term, raft.status().membership.epoch);
+    let envelope = Envelope { from: LEARNER, to: SELF, epoch, term, message };
+    raft.handle(now, Event::Received(envelope));
+}
+
+/// A leader of two that has committed its first entry, and then added a learner.
+fn leader_with_a_learner(now: Instant) -> Raft {
+    let mut raft = leader(Config::default());
+    let write = raft.poll(now).write.expect("the first entry");
+    raft.handle(now, Event::Written(write.durable().written));
+    let outcome = AppendOutcome::Matched { last: Index(1) };
+    hear(&mut raft, now, Message::AppendReply { outcome, sequence: 0 });
+    let add = vec![(LEARNER, Bytes::new())];
+    raft.change_membership(now, Index(1), Change { add, ..Change::default() }).unwrap();
+    let write = raft.poll(now).write.expect("the change");
+    raft.handle(now, Event::Written(write.durable().written));
+    raft
+}
+
+#[test]
+fn a_learner_is_promoted_after_the_change_that_added_it_and_while_a_quorum_answers() {
+    let now = Instant(1 << 40);
+    let promoted = |raft: &mut Raft, now| {
+        let outcome = AppendOutcome::Matched { last: Index(2) };
+        learner_says(raft, now, Message::AppendReply { outcome, sequence: 0 });
+        drop(raft.poll(now));
+        raft.status().membership.is_voter(LEARNER)
+    };
+    let commit = |raft: &mut Raft| {
+        let outcome = AppendOutcome::Matched { last: Index(2) };
+        hear(raft, now, Message::AppendReply { outcome, sequence: 0 });
+        assert_eq!(raft.status().commit, Index(2));
+    };
+    // It has everything, but the change that added it is not committed.
+    let mut raft = leader_with_a_learner(now);
+    assert!(!promoted(&mut raft, now));
+    commit(&mut raft);
+    assert!(promoted(&mut raft, now));
+    // Nobody else has answered for an election time-out; the node has not looked at its clock yet.
+    let mut raft = leader_with_a_learner(now);
+    commit(&mut raft);
+    assert!(!promoted(&mut raft, now.after(Config::default().election_timeout)));
+}
+
+#[test]
+fn nobody_comes_and_goes_in_one_change() {
+    let ids = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+    let now = Membership {
+        voters: [1, 2].map(NodeId).into(),
+        learners: [3].map(NodeId).into(),
+        contexts: [1, 2, 3].map(|id| (NodeId(id), Bytes::new())).into(),
+        ..Membership::default()
+    };
+    let after = |add: &[u64], promote: &[u64], demote: &[u64], remove: &[u64]| {
+        let add = add.iter().map(|&id| (NodeId(id), Bytes::new())).collect();
+        let (promote, demote, remove) = (ids(promote), ids(demote), ids(remove));
+        now.after(&Change { add, promote, demote, remove }).map(|next| next.voters.len())
+    };
+    assert_eq!(after(&[], &[], &[], &[2]), Ok(1));
+    assert_eq!(after(&[4], &[], &[], &[2]), Ok(1));
+    assert_eq!(after(&[], &[3], &[], &[2]), Ok(2));
+    assert_eq!(after(&[], &[], &[1], &[3]), Ok(1));
+    for change in [
+        after(&[2], &[], &[], &[2]),
+        after(&[], &[3], &[], &[3]),
+        after(&[], &[], &[2], &[2]),
+        after(&[], &[3], &[3], &[]),
+        after(&[], &[], &[], &[9]),
+    ] {
+        assert_eq!(change, Err(Refused::NotMember));
+    }
+    assert_eq!(after(&[], &[], &[], &[1, 2]), Err(Refused::NoVoters));
+}
+
+#[test]
+fn whoever_is_demoted_learns_or_still_counts_in_the_old_half() {
+    let consistent = |voters: &[u64], outgoing: &[u64], learners: &[u64], demoted: &[u64]| {
+        let set = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect();
+        let mut membership = Membership {
+            voters: set(voters),
+            outgoing: set(outgoing),
+            learners: set(learners),
+            demoted: set(demoted),
+            ..Membership::default()
+        };
+        let all = [voters, outgoing, learners].concat();
+        membership.contexts = all.into_iter().map(|id| (NodeId(id), Bytes::new())).collect();
+        membership.is_consistent()
+    };
+    assert!(consistent(&[1], &[1, 2], &[3], &[2, 3]));
+    assert!(!consistent(&[1], &[], &[], &[2]), "a stranger");
+    assert!(!consistent(&[1, 2], &[1, 2], &[], &[2]), "a voter that stays");
+    assert!(!consistent(&[1], &[], &[1], &[]), "voter and learner");
+}
+
+#[test]
+fn a_learner_that_lags_for_a_moment_is_promoted_and_one_that_lags_for_longer_is_not() {
+    let now = Instant(1 << 40);
+    let timeout = Config::default().election_timeout;
+    let lagging = |pause| {
+        let mut raft = leader_with_a_learner(now);
+        let matched = |last| {
+            let outcome = AppendOutcome::Matched { last: Index(last) };
+            Message::AppendReply { outcome, sequence: 0 }
+        };
+        // It has caught up, while the change that added it is not committed.
+        learner_says(&mut raft, now, matched(2));
+        drop(raft.poll(now));
+        assert_eq!(offer(&mut raft, 1), Ok(3));
+        drop(raft.poll(now));
+        // Some time later it still lacks the last entry, and may be promoted.
+        let later = now.after(pause);
+        learner_says(
+            &mut raft,
+            later,
+            Message::HeartbeatReply { sequence: 0, state: None, staged: None },
+        );
+        drop(raft.poll(later));
+        hear(&mut raft, later, matched(2));
+        drop(raft.poll(later));
+        assert_eq!(raft.status().commit, Index(2));
+        raft.status().membership.is_voter(LEARNER)
+    };
+    assert!(lagging(timeout / 2));
+    assert!(!lagging(timeout));
+}
+
+fn read_at(raft: &mut Raft, id: u64, now: Instant) {
+    raft.read(now, ReadId(id)).expect("it waits");
+}
+
+/// Reads that were answered, and whether they were given up.
+fn answers(raft: &mut Raft, now: Instant) -> Vec<(u64, bool)> {
+    let answers = raft.poll(now).reads.into_iter();
+    answers.map(|read| (read.id.0, read.result == Err(ReadFailure::TimedOut))).collect()
+}
+
+#[test]
+fn each_read_is_given_up_in_its_own_time() {
+    let start = Instant(1 << 40);
+    let at = |milliseconds: u64| Instant(start.0 + milliseconds * 1_000_000);
+    let alive = |raft: &mut Raft, now| {
+        let reply = Message::HeartbeatReply { sequence: 0, state: None, staged: None };
+        hear(raft, now, reply);
+    };
+    // A leader whose reads nobody confirms: in the queue before it has committed, in rounds after.
+    for committed in [false, true] {
+        let mut raft = leader(Config::default());
+        let write = raft.poll(start).write.expect("the first entry");
+        raft.handle(start, Event::Written(write.durable().written));
+        if committed {
+            let outcome = AppendOutcome::Matched { last: Index(1) };
+            hear(&mut raft, start, Message::AppendReply { outcome, sequence: 0 });
+            drop(raft.poll(start));
+            raft.handle(start, Event::Applied { index: Index(1), digests: Vec::new() });
+        }
+        for (id, moment) in [(1, at(0)), (2, at(100))] {
+            read_at(&mut raft, id, moment);
+            assert_eq!(answers(&mut raft, moment), []);
+        }
+        for (moment, expected) in [(499, None), (500, Some(1)), (599, None), (600, Some(2))] {
+            alive(&mut raft, at(moment));
+            raft.handle(at(moment), Event::Deadline);
+            let expected: Vec<_> = expected.into_iter().map(|id| (id, true)).collect();
+            assert_eq!(answers(&mut raft, at(moment)), expected, "at {moment}");
+        }
+    }
+}
+
+#[test]
+fn each_forwarded_read_is_given_up_in_its_own_time() {
+    let at = |milliseconds: u64| Instant(milliseconds * 1_000_000);
+    let heartbeat =
+        || Message::Heartbeat { commit: Index::ZERO, sequence: 0, compare: None, proven: None };
+    let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("a sound disk");
+    hear(&mut raft, NOW, heartbeat());
+    // Sixteen batches are on their way; the seventeenth read waits for one to come back.
+    for id in 0..17 {
+        let moment = at(10 * id);
+        read_at(&mut raft, id, moment);
+        assert_eq!(answers(&mut raft, moment), []);
+    }
+    let mut given_up = Vec::new();
+    for moment in 490..=670 {
+        hear(&mut raft, at(moment), heartbeat());
+        raft.handle(at(moment), Event::Deadline);
+        given_up.extend(answers(&mut raft, at(moment)).into_iter().map(|(id, _)| (id, moment)));
+    }
+    // The seventeenth goes out when the first is given up, and is waited for no longer.
+    let expected: Vec<(u64, u64)> = (0..17).map(|id| (id, 500 + 10 * id)).collect();
+    assert_eq!(given_up, expected);
+}
+
+/// A leader that reads a snapshot for a learner, which said that it holds `staged`.
+fn sending(staged: Option<Staged>) -> Raft {
+    let now = Instant(1 << 40);
+    let config = Config { compact_after_bytes: 1, keep_entries: 0, ..Config::default() };
+    let mut raft = leader(config);
+    let write = raft.poll(now).write.expect("the first entry");
+    raft.handle(now, Event::Written(write.durable().written));
+    let outcome = AppendOutcome::Matched { last: Index(1) };
+    hear(&mut raft, now, Message::AppendReply { outcome, sequence: 0 });
+    drop(raft.poll(now));
+    raft.handle(now, Event::Applied { index: Index(1), digests: Vec::new() });
+    let chain = raft.status().chain;
+    durable(&mut raft, 1, chain);
+    drop(raft.poll(now));
+    assert_eq!(raft.status().base.index, Index(1));
+    let add = vec![(LEARNER, Bytes::new())];
+    raft.change_membership(now, Index(1), Change { add, ..Change::default() }).unwrap();
+    drop(raft.poll(now));
+    let outcome =
+        AppendOutcome::Rejected { prev: raft.status().last, hint: EntryId::default(), staged };
+    learner_says(&mut raft, now, Message::AppendReply { outcome, sequence: 0 });
+    let asked = raft.poll(now).snapshots;
+    assert!(matches!(asked[..], [SnapshotRequest::Read { .. }]), "{asked:?}");
+    raft
+}
+
+/// What becomes of a chunk that was read: where it starts when it is sent; the snapshot is closed.
+fn read(raft: &mut Raft, offset: u64, term: u64) -> (Option<u64>, bool) {
+    let now = Instant(1 << 40);
+    let status = raft.status();
+    let last = EntryId { index: status.base.index, term: Term(term) };
+    let (chain, membership) = (status.chain, two().base.membership);
+    // The chain of the base: its only entry is the one it was durable at.
+    let chain = if term == 1 { base_chain(raft) } else { chain };
+    let meta = SnapshotMeta { last, chain, membership, membership_index: Index(1) };
+    let data = Bytes::from_static(b"abc");
+    let event = SnapshotEvent::ChunkRead { peer: LEARNER, meta, offset, data, last: false };
+    raft.handle(now, Event::Snapshot(event));
+    let output = raft.poll(now);
+    assert_eq!(output.fatal, None);
+    let sent = output.messages.iter().find_map(|envelope| match envelope.message {
+        Message::InstallSnapshot { offset, .. } => Some(offset),
+        _ => None,
+    });
+    (sent, output.snapshots.contains(&SnapshotRequest::Close { peer: LEARNER }))
+}
+
+/// The chain of a log of one entry: the configuration with which the cluster was born.
+fn base_chain(raft: &Raft) -> Chain {
+    let payload = Payload::Membership(two().base.membership);
+    Chain::START.then(raft.status().base, &payload)
+}
+
+#[test]
+fn a_chunk_is_sent_when_it_is_the_one_that_was_asked_for() {
+    let staged = || {
+        let last = EntryId { index: Index(1), term: Term(1) };
+        Some(Staged { last, end: 5, digest: StreamDigest(9) })
+    };
+    // From the beginning.
+    assert_eq!(read(&mut sending(None), 0, 1), (Some(0), false));
+    assert_eq!(read(&mut sending(None), 3, 1), (None, false));
+    // The rest of what the learner holds the beginning of, or afresh.
+    assert_eq!(read(&mut sending(staged()), 5, 1), (Some(5), false));
+    assert_eq!(read(&mut sending(staged()), 0, 1), (Some(0), false));
+    assert_eq!(read(&mut sending(staged()), 3, 1), (None, false));
+    // Of another entry than the log has there.
+    assert_eq!(read(&mut sending(None), 0, 7), (None, true));
 }

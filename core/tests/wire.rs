@@ -6,7 +6,7 @@ use kvorum_core::raft::*;
 use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
 mod arbitrary;
-use arbitrary::{entry, message, meta, number};
+use arbitrary::{entry, membership, message, meta, number};
 
 #[derive(Debug, Clone)]
 struct Any {
@@ -27,7 +27,10 @@ impl Arbitrary for Any {
                 message: message(g, number),
             },
             entry: entry(g, number),
-            meta: meta(g, number),
+            meta: SnapshotMeta {
+                membership: Membership { epoch: number(g), ..membership(g, number) },
+                ..meta(g, number)
+            },
             vote: Vote {
                 term: Term(number(g)),
                 voted_for: bool::arbitrary(g).then(|| NodeId(number(g))),
@@ -47,7 +50,9 @@ quickcheck! {
         let mut entry = encoded(|out| any.entry.encode(out));
         let mut meta = encoded(|out| any.meta.encode(out));
         let mut vote = encoded(|out| any.vote.encode(out));
+        let mut id = encoded(|out| any.entry.id.encode(out));
         Envelope::decode(encoded(|out| any.envelope.encode(out))) == Ok(any.envelope)
+            && EntryId::decode(&mut id) == Ok(any.entry.id) && id.is_empty()
             && Entry::decode(&mut entry) == Ok(any.entry) && entry.is_empty()
             && SnapshotMeta::decode(&mut meta) == Ok(any.meta) && meta.is_empty()
             && Vote::decode(&mut vote) == Ok(any.vote) && vote.is_empty()

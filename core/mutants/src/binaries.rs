@@ -31,6 +31,8 @@ pub enum Extent {
     /// What `All` has but the state machine's tests, and those of what a runtime promises and of
     /// coding: for changes of any line.
     Changes,
+    /// Unit tests, scripts, and two small binaries: what finds nearly all changes.
+    Scripts,
 }
 
 impl Extent {
@@ -41,8 +43,9 @@ impl Extent {
             Extent::Few => ["golden", "lab"].contains(&target),
             Extent::All => JUDGES.contains(&target),
             Extent::Model => JUDGES.contains(&target) || target == "model",
+            Extent::Scripts => ["corners", "golden", "restarts", "wire"].contains(&target),
             Extent::Changes => {
-                let more = ["contract", "corners", "wire"].contains(&target);
+                let more = ["contract", "corners", "restarts", "wire"].contains(&target);
                 more || JUDGES.contains(&target) && target != "kv_machine"
             }
         }

@@ -26,10 +26,11 @@ use std::{
 };
 
 const USAGE: &str = "\
-kvorum-changes [--only <part of an id>]... [--jobs <n>] [--keep] [--survivors] [--table]
+kvorum-changes [--only <part of an id>]... [--jobs <n>] [--keep] [--scripts] [--survivors] [--table]
   --only       only the changes whose id contains this; the document is written all the same
   --jobs       so many at a time (2)
   --keep       what was found before stays found, although sources or tests have changed
+  --scripts    only scripts and unit tests; what these do not find stays open
   --survivors  print what survives, ready to be explained in core/mutants/survivors.txt
   --table      judge nothing: the document from what was judged before";
 
@@ -37,13 +38,20 @@ struct Options {
     only: Vec<String>,
     jobs: usize,
     keep: bool,
+    scripts: bool,
     survivors: bool,
     table: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options =
-        Options { only: Vec::new(), jobs: 2, keep: false, survivors: false, table: false };
+    let mut options = Options {
+        only: Vec::new(),
+        jobs: 2,
+        keep: false,
+        scripts: false,
+        survivors: false,
+        table: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -51,6 +59,7 @@ fn options() -> Result<Options, String> {
             "--only" => options.only.push(value()?),
             "--jobs" => options.jobs = value()?.parse().map_err(|_| "--jobs needs a number")?,
             "--keep" => options.keep = true,
+            "--scripts" => options.scripts = true,
             "--survivors" => options.survivors = true,
             "--table" => (options.table, options.keep) = (true, true),
             _ => return Err(USAGE.to_owned()),
@@ -174,7 +183,7 @@ impl Run {
         if !together.is_empty() {
             verdicts.extend(self.judge_together(&copy, &together, &scratch)?);
         }
-        for at in alone {
+        for at in alone.into_iter().filter(|_| !self.options.scripts) {
             let verdict = by_itself(&self.root, &self.sources, &self.changes[at], &scratch)?;
             self.store(at, copy.fingerprint, &verdict)?;
             println!("{}: {}", self.changes[at].id, summary(&verdict));
@@ -191,7 +200,8 @@ impl Run {
         scratch: &Path,
     ) -> Result<Vec<(usize, Verdict)>, String> {
         let began = Instant::now();
-        let binaries = binaries::build(&self.root, copy, Extent::Changes)?;
+        let extent = if self.options.scripts { Extent::Scripts } else { Extent::Changes };
+        let binaries = binaries::build(&self.root, copy, extent)?;
         println!("built in {} s", began.elapsed().as_secs());
         let bench = Bench { binaries, scratch: scratch.to_owned(), bounds: BOUNDS };
         bench.baseline(SEEDS).map_err(|what| format!("without any change: {what}"))?;
@@ -208,6 +218,9 @@ impl Run {
         let (mut judged, left): (Vec<_>, Vec<_>) =
             by_scripts.into_iter().partition(|(_, verdict)| verdict.first.is_some());
         println!("{} are left, {} s", left.len(), began.elapsed().as_secs());
+        if self.options.scripts {
+            return Ok(judged);
+        }
         let left: Vec<usize> = left.into_iter().map(|(at, _)| at).collect();
         judged.extend(parallel::judge(&left, self.options.jobs, |at| {
             let verdict = bench.judge_by_chance(at + 1)?;
