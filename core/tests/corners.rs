@@ -611,12 +611,11 @@ fn a_learner_that_lags_for_a_moment_is_promoted_and_one_that_lags_for_longer_is_
         drop(raft.poll(now));
         // Some time later it still lacks the last entry, and may be promoted.
         let later = now.after(pause);
-        learner_says(
-            &mut raft,
-            later,
-            Message::HeartbeatReply { sequence: 0, state: None, staged: None },
-        );
-        drop(raft.poll(later));
+        for moment in [now.after(pause / 2), later] {
+            let alive = Message::HeartbeatReply { sequence: 0, state: None, staged: None };
+            learner_says(&mut raft, moment, alive);
+            drop(raft.poll(moment));
+        }
         hear(&mut raft, later, matched(2));
         drop(raft.poll(later));
         assert_eq!(raft.status().commit, Index(2));
@@ -760,4 +759,17 @@ fn a_chunk_is_sent_when_it_is_the_one_that_was_asked_for() {
     assert_eq!(read(&mut sending(staged()), 3, 1), (None, false));
     // Of another entry than the log has there.
     assert_eq!(read(&mut sending(None), 0, 7), (None, true));
+}
+
+#[test]
+fn a_chunk_is_stored_when_the_word_is_of_that_chunk() {
+    let stored = |last: u64, end: u64| {
+        let mut raft = Raft::restore(SELF, Config::default(), two(), 1, NOW).expect("sound");
+        hear(&mut raft, NOW, chunk(|_, _, _, _| {}));
+        drop(raft.poll(NOW));
+        let last = EntryId { index: Index(last), term: Term(1) };
+        raft.handle(NOW, Event::Snapshot(SnapshotEvent::ChunkStored { last, end }));
+        raft.poll(NOW).messages.len()
+    };
+    assert_eq!([stored(3, 3), stored(3, 2), stored(4, 3)], [1, 0, 0]);
 }

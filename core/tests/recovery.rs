@@ -281,3 +281,18 @@ fn what_cannot_be_recovered_is_named() {
     assert_eq!(report.dead, BTreeSet::from([NodeId(3)]));
     assert_eq!(report.to_wipe, BTreeSet::from([NodeId(1), NodeId(3)]));
 }
+
+#[test]
+fn a_survivor_speaks_of_the_configuration_that_was_in_force_and_of_later_ones() {
+    let mut disk = Restored::bootstrap(NodeId(1), Bytes::new());
+    let of = |epoch| Membership { epoch, ..disk.base.membership.clone() };
+    disk.memberships = [2, 4, 6].map(|index| (Index(index), of(index))).into();
+    for (applied, epochs) in
+        [(1, &[1, 2, 4, 6][..]), (2, &[2, 4, 6]), (5, &[4, 6]), (6, &[6]), (9, &[6])]
+    {
+        disk.applied = Index(applied);
+        let survivor = Survivor::of(NodeId(1), CLUSTER, &disk);
+        let told: Vec<u64> = survivor.memberships.iter().map(|m| m.epoch).collect();
+        assert_eq!(told, epochs, "applied {applied}");
+    }
+}

@@ -215,6 +215,7 @@ mod tests {
             (&[id(5, 2)], id(6, 2)),           // a gap after the base
             (&[id(4, 1)], id(4, 1)),           // a term before the base's
             (&[id(4, 2), id(6, 2)], id(7, 2)), // two runs of one term
+            (&[id(4, 2), id(4, 3)], id(7, 3)), // two runs at one index
             (&[id(4, 2), id(6, 3)], id(7, 2)), // the last entry in no run
             (&[id(4, 2), id(6, 3)], id(5, 3)), // the last entry before its run
         ] {
