@@ -44,6 +44,8 @@ fn cached_entries_are_the_end_of_the_log_and_follow_from_each_other() {
     assert!(!changed(2, |disk| drop(disk.tail.pop())));
     assert!(!changed(3, |disk| drop(disk.tail.remove(1))));
     assert!(!changed(2, |disk| disk.tail[1].id.term = Term(2)));
+    // The chain is right, and known of nobody before: the term alone is wrong.
+    assert!(!changed(2, |disk| disk.tail[0].id.term = Term(2)));
     // Of one more than there is: it would lie before the log begins.
     assert!(!changed(10, |disk| {
         let first = EntryId { index: Index(0), term: Term(0) };
