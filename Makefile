@@ -29,7 +29,7 @@ NODE_ENV = env NODE_ID=$(call quote,$(NODE_ID)) PORT=$(call quote,$(PORT)) \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run run-command test fmt lint docs unit golden laws lab sim process fuzz-http docs-http contract docker-test docker docker-down model bench bench-core mutants cargo-mutants clean
+.PHONY: help build run run-command test fmt lint docs unit golden laws lab sim process fuzz-http docs-http contract docker-test docker docker-down model bench bench-core bench-watch mutants cargo-mutants clean
 
 help:
 	@echo 'make build    build the release binary and leave it at ./main'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test     run every check and test'
 	@echo 'make docker   build the image and start four nodes app1 ... app4 on ports 8081 ... 8084'
 	@echo 'make bench    measure a three-node durable cluster on this machine'
+	@echo 'make bench-watch measure what watchers cost a node: none, 1,000 and 10,000'
 	@echo 'make bench-core  measure the core alone: commits per second without any I/O'
 	@echo 'make mutants  plant every known bug into a copy of the core and see which check finds it'
 
@@ -128,6 +129,9 @@ model:
 
 bench:
 	@$(CARGO) bench --locked -p kvorum --bench cluster
+
+bench-watch:
+	@$(CARGO) bench --locked -p kvorum --bench watch
 
 bench-core:
 	@$(CARGO) bench --locked -p kvorum-core --bench commits

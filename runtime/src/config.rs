@@ -10,6 +10,7 @@ mod variable;
 
 pub use effective::{Origin, Setting, effective};
 pub use reader::ConfigError;
+pub(crate) use value::parse_bytes;
 pub use value::parse_duration;
 pub use variable::{Accepts, CLIENT_VARIABLES, VARIABLES, Variable};
 

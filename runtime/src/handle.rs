@@ -7,7 +7,12 @@ mod look;
 
 pub use look::{Found, Look, Seen};
 
-use crate::{sync::Watched, watch::Hub};
+use crate::{
+    metrics::{Metrics, Waiting},
+    report::Report,
+    sync::Watched,
+    watch::Hub,
+};
 use bytes::Bytes;
 use kvorum_core::{
     kv::{Change, Command, CommandError, Query, QueryReply, Reply},
@@ -22,6 +27,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     view: Arc<Watched<View>>,
     hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
 }
 
 /// A request to the driver.
@@ -68,6 +74,20 @@ pub enum Request {
         /// Where the outcome goes.
         reply: oneshot::Sender<Result<Joined, JoinError>>,
     },
+    /// Change a member's part in the cluster, here, as the leader.
+    ChangeMember {
+        /// Whose.
+        name: String,
+        /// To what.
+        change: MemberChange,
+        /// Where the outcome goes: nothing to do, or what waits for the change's commitment.
+        reply: oneshot::Sender<Result<Option<Committing>, MemberError>>,
+    },
+    /// Say how the node stands inside.
+    Report {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Report>,
+    },
     /// Hand leadership over, to a member's name or to the best voter.
     Transfer {
         /// To whom.
@@ -79,6 +99,48 @@ pub enum Request {
 
 /// The changes asked for; why the store cannot give them; or why nobody asked it.
 pub type Changes = Result<Result<Vec<Change>, CommandError>, QueryError>;
+
+/// Says when a change is committed, and where in the log.
+pub type Committing = oneshot::Receiver<Result<Index, ExecuteError>>;
+
+/// What to do with a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It goes.
+    Remove,
+    /// A learner becomes a voter.
+    Promote,
+    /// A voter becomes a learner, and stays one until it is promoted by request.
+    Demote,
+}
+
+/// Why a member was not changed. All but `OutcomeUnknown` are certain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberError {
+    /// This node does not lead.
+    NotLeader,
+    /// Another membership change is under way, or the leader is too new: try again.
+    Busy,
+    /// The leader itself is meant and hands leadership over: try again with the next one.
+    HandingOver,
+    /// No member has this name.
+    Unknown,
+    /// Of the voters that would be left, too few answer; the text says which.
+    WouldLoseQuorum(String),
+    /// The learner lacks entries, or does not answer.
+    NotCaughtUp {
+        /// Entries it lacks.
+        lag: u64,
+        /// Whether it answers.
+        answers: bool,
+    },
+    /// Another leader's entry took the change's place.
+    Lost,
+    /// The node is stopping.
+    Stopping,
+    /// The change was proposed, and its outcome cannot be learnt here any more.
+    OutcomeUnknown,
+}
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -231,8 +293,33 @@ pub enum Phase {
 impl Handle {
     /// A handle whose requests go to `requests`.
     #[must_use]
-    pub fn new(requests: mpsc::Sender<Request>, view: Arc<Watched<View>>, hub: Arc<Hub>) -> Handle {
-        Handle { requests, view, hub }
+    pub fn new(
+        requests: mpsc::Sender<Request>,
+        view: Arc<Watched<View>>,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+    ) -> Handle {
+        Handle { requests, view, hub, metrics }
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Requests that wait for the driver.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        let limit = self.requests.max_capacity();
+        Waiting { name: "requests", depth: limit - self.requests.capacity(), limit }
+    }
+
+    /// How the node stands inside; nothing when it is stopping.
+    pub async fn report(&self) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.requests.send(Request::Report { reply }).await.ok()?;
+        report.await.ok()
     }
 
     /// Where changes are published.
@@ -310,6 +397,29 @@ impl Handle {
             return Err(JoinError::Stopping);
         }
         outcome.await.unwrap_or(Err(JoinError::Stopping))
+    }
+
+    /// Changes a member's part in the cluster; whether there was anything to do.
+    ///
+    /// # Errors
+    /// See `MemberError`.
+    pub async fn change_member(
+        &self,
+        name: String,
+        change: MemberChange,
+    ) -> Result<bool, MemberError> {
+        let (reply, begun) = oneshot::channel();
+        if self.requests.send(Request::ChangeMember { name, change, reply }).await.is_err() {
+            return Err(MemberError::Stopping);
+        }
+        let Some(committing) = begun.await.unwrap_or(Err(MemberError::Stopping))? else {
+            return Ok(false);
+        };
+        match committing.await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(ExecuteError::Lost)) => Err(MemberError::Lost),
+            _ => Err(MemberError::OutcomeUnknown),
+        }
     }
 
     /// Hands leadership over.

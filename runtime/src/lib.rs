@@ -7,7 +7,9 @@
 pub mod config;
 pub mod handle;
 pub mod http;
+pub mod metrics;
 pub mod node;
+pub mod report;
 pub mod storage;
 pub mod sync;
 pub mod transport;

@@ -46,6 +46,11 @@ pub trait World: Clone + Send + Sync + 'static {
     /// Fresh randomness: ids, incarnations, seeds.
     fn entropy(&self) -> u64;
 
+    /// What this process uses of the machine, where a process is what a node is; for people only.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
     /// Starts a worker for blocking work: a thread of its own here, a task that takes simulated
     /// time in the simulator. `work` gets everything that is queued (up to an internal bound), in
     /// order, and must drain it. The worker ends when all senders are gone.
@@ -55,6 +60,21 @@ pub trait World: Clone + Send + Sync + 'static {
         capacity: usize,
         work: impl FnMut(&mut Vec<J>) + Send + 'static,
     ) -> mpsc::Sender<J>;
+}
+
+/// What a process uses of the machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Seconds of processor time, user and system.
+    pub cpu_seconds: f64,
+    /// Bytes of memory in use.
+    pub resident_bytes: u64,
+    /// Bytes of address space in use.
+    pub virtual_bytes: u64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// How many may be open.
+    pub max_fds: u64,
 }
 
 /// A bound socket.

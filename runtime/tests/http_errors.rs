@@ -10,7 +10,7 @@ use kvorum_core::{
 };
 use kvorum_runtime::{
     config::Limits,
-    handle::{Answer, ExecuteError, Executed, JoinError, QueryError},
+    handle::{Answer, ExecuteError, Executed, JoinError, MemberError, QueryError},
     http::problem::{
         Applied, CATALOGUE, OUTCOME_UNKNOWN, Problem, REPLY_NOT_KEPT, REVISION_NOT_REACHED,
     },
@@ -122,6 +122,16 @@ const PROVOKED: &[(&str, &str, &[&str])] = &[
         &["address_unreachable", "join_busy", "stopping"],
     ),
     ("http_cluster", "leadership_is_handed_over_on_request", &["transfer_refused"]),
+    (
+        "http_operations",
+        "a_refused_change_says_why_and_that_nothing_was_changed",
+        &["unknown_member", "would_lose_quorum", "not_caught_up", "membership_busy"],
+    ),
+    (
+        "http_operations",
+        "over_the_quota_a_write_is_refused_and_deletes_make_room",
+        &["quota_exceeded"],
+    ),
     ("http_leader", "who_asks_not_to_forward_is_told_the_leader", &["forwarding_declined"]),
     ("http_leader", "overload_is_told_at_once", &["overloaded"]),
     ("http_leader", "without_a_leader_the_wait_ends_with_certainty", &["no_leader"]),
@@ -153,7 +163,7 @@ const PROVOKED: &[(&str, &str, &[&str])] = &[
     ("http_watch", "what_a_watch_refuses", &["too_many_watches"]),
     ("http_watch", "who_never_reads_is_cut_off", &["slow_watcher"]),
     // Nothing a client can send brings these about; a node that is told to say them does.
-    ("http_errors", "every_problem_can_be_met", &["internal", "no_space"]),
+    ("http_errors", "every_problem_can_be_met", &["internal"]),
 ];
 
 #[test]
@@ -290,6 +300,16 @@ async fn every_problem_can_be_met() {
     meet(node.post("/join?timeout=30ms", join).await);
     node.script.lock().unwrap().transfers.push_back(Err("no".to_owned()));
     meet(node.post("/cluster/transfer", "").await);
+    for error in [
+        MemberError::Unknown,
+        MemberError::WouldLoseQuorum("nobody".to_owned()),
+        MemberError::NotCaughtUp { lag: 2000, answers: true },
+    ] {
+        node.script.lock().unwrap().changes.push_back(Err(error));
+        meet(node.post("/cluster/members/app2/promote", "").await);
+    }
+    node.script.lock().unwrap().changes.extend(vec![Err(MemberError::Busy); 50]);
+    meet(node.call("DELETE", "/cluster/members/app2?timeout=30ms", "").await);
     node.script.lock().unwrap().reads.extend(vec![Err(QueryError::NoLeader); 50]);
     meet(node.get("/key/a?timeout=30ms").await);
 

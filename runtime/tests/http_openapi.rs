@@ -50,6 +50,7 @@ async fn every_parameter_is_known_to_the_server_and_no_other() {
             continue;
         }
         let path = path.replace("{key}", "k").replace("{id}", "1").replace("{name}", "n");
+        let path = path.replace("{member}", "m");
         let path = format!("{path}?nonsense");
         let answer = node.call(&method.to_ascii_uppercase(), &path, "{}").await;
         let problem = answer.assert_problem(400, "unknown_parameter");

@@ -21,6 +21,8 @@ mod http;
 mod identity;
 mod join;
 mod lease;
+mod members;
+mod metrics;
 mod node;
 mod once;
 mod page;

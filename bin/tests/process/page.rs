@@ -9,7 +9,9 @@ use crate::{bed::Bed, node::Node};
 use std::{fs, path::Path, process::Command};
 
 /// Members of JSON whose values differ from run to run, or whose values say nothing to a reader.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 14] = [
+    "bytes",
+    "live_bytes",
     "instance",
     "cluster_id",
     "id",

@@ -19,7 +19,7 @@ pub(super) const HEAD_KEY: &[u8] = b"head";
 /// The digest's sum is the last so many bytes of the row, little-endian.
 pub(super) const SUM_BYTES: usize = 16;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// Settings that are replicated state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub(super) struct Head {
     pub bytes: u64,
     /// Those of them that are in `Latest`: what no compaction frees.
     pub live_bytes: u64,
+    /// How many keys there are.
+    pub keys: u64,
+    /// How many leases there are.
+    pub leases: u64,
     /// Sum of `digest::of_row` over all rows but this one.
     pub sum: u128,
 }
@@ -77,6 +81,8 @@ impl Default for Head {
             settings: Settings::default(),
             bytes: 0,
             live_bytes: 0,
+            keys: 0,
+            leases: 0,
             sum: 0,
         }
     }
@@ -119,6 +125,8 @@ impl Head {
             self.settings.keep_revisions,
             self.bytes,
             self.live_bytes,
+            self.keys,
+            self.leases,
         ] {
             put_u64(&mut out, number);
         }
@@ -148,6 +156,8 @@ impl Head {
             },
             bytes: get_u64(&mut row, "bytes")?,
             live_bytes: get_u64(&mut row, "live bytes")?,
+            keys: get_u64(&mut row, "keys")?,
+            leases: get_u64(&mut row, "leases")?,
             sum: row.try_get_u128_le().map_err(|_| Malformed("sum"))?,
         };
         if row.is_empty() { Ok(head) } else { Err(Malformed("end of row")) }

@@ -95,6 +95,7 @@ pub(super) fn granted_ttl(ttl_ms: u64) -> u64 {
 pub(super) fn grant(writer: &mut Writer<'_>, id: u64, ttl_ms: u64) {
     let deadline_ms = writer.head.clock_ms.saturating_add(ttl_ms);
     let lease = Lease { ttl_ms, deadline_ms };
+    writer.head.leases += 1;
     writer.insert(Table::Leases, &lease_row(id), lease.encode());
     writer.insert(Table::Leases, &deadline_row(deadline_ms, id), Bytes::new());
 }
@@ -111,6 +112,7 @@ pub(super) fn keep_alive(writer: &mut Writer<'_>, id: u64, lease: Lease) {
 
 /// Removes a lease that is there. Its keys are the caller's.
 pub(super) fn remove(writer: &mut Writer<'_>, id: u64, lease: Lease) {
+    writer.head.leases = writer.head.leases.saturating_sub(1);
     writer.remove(Table::Leases, &lease_row(id), &lease.encode());
     writer.remove(Table::Leases, &deadline_row(lease.deadline_ms, id), &[]);
 }

@@ -186,6 +186,10 @@ pub struct Status {
     pub bytes: u64,
     /// Those of them that no compaction frees: keys and values as they are now.
     pub live_bytes: u64,
+    /// How many keys there are.
+    pub keys: u64,
+    /// How many leases there are.
+    pub leases: u64,
     /// What all replicas have agreed to.
     pub settings: Settings,
 }
@@ -195,9 +199,9 @@ pub struct Status {
 /// # Errors
 /// `TableFailure` when the tables cannot be read.
 pub fn status(tables: &dyn Tables) -> Result<Status, TableFailure> {
-    let Head { revision, compacted, clock_ms, bytes, live_bytes, settings, .. } =
+    let Head { revision, compacted, clock_ms, bytes, live_bytes, keys, leases, settings, .. } =
         Head::load(tables)?;
-    Ok(Status { revision, compacted, clock_ms, bytes, live_bytes, settings })
+    Ok(Status { revision, compacted, clock_ms, bytes, live_bytes, keys, leases, settings })
 }
 
 /// Whether rows that a compaction has hidden are still to be removed; each command that takes

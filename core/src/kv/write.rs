@@ -49,6 +49,7 @@ impl<'a> Writer<'a> {
         self.head.bytes = by(self.head.bytes, bytes);
         if table == Table::Latest {
             self.head.live_bytes = by(self.head.live_bytes, bytes);
+            self.head.keys = by(self.head.keys, 1);
         }
     }
 

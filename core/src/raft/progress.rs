@@ -212,6 +212,22 @@ impl Peer {
         }
     }
 
+    /// Appends under way, and bytes of entries in them.
+    pub fn held(&self) -> (usize, u64) {
+        match &self.state {
+            State::Replicate { inflight, .. } => inflight.held(),
+            State::Probe { .. } | State::Snapshot(_) => (0, 0),
+        }
+    }
+
+    /// Bytes that the peer holds of the snapshot under way to it.
+    pub fn snapshot_bytes(&self) -> u64 {
+        match &self.state {
+            State::Snapshot(transfer) => transfer.offset,
+            State::Probe { .. } | State::Replicate { .. } => 0,
+        }
+    }
+
     /// The name of the state.
     pub fn state_name(&self) -> &'static str {
         match self.state {

@@ -4,11 +4,12 @@
 
 use super::{
     chain::Chain,
+    config::Config,
     output::RoleName,
     raft::Raft,
     refused::{Ignored, Refusal},
     role::Role,
-    types::{EntryId, Index, Membership, NodeId, Term, Vote},
+    types::{EntryId, Index, Instant, Membership, NodeId, Term, Vote},
 };
 use alloc::collections::BTreeMap;
 
@@ -60,6 +61,12 @@ pub struct PeerStatus {
     pub state: &'static str,
     /// Whether it answered within the last election timeout.
     pub active: bool,
+    /// When it last answered anything.
+    pub heard: Instant,
+    /// Appends under way to it, and bytes of entries in them.
+    pub inflight: (usize, u64),
+    /// Bytes of the snapshot under way to it that it holds; 0 when none is.
+    pub snapshot_bytes: u64,
     /// The leader's term when this was seen.
     pub term: Term,
 }
@@ -88,6 +95,12 @@ impl Raft {
         }
     }
 
+    /// The limits and periods it runs with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// How each peer stands; empty unless this node leads.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
         let peers = match &self.role {
@@ -99,6 +112,9 @@ impl Raft {
             matched: peer.matched,
             state: peer.state_name(),
             active: self.now.since(peer.heard) < self.config.election_timeout,
+            heard: peer.heard,
+            inflight: peer.held(),
+            snapshot_bytes: peer.snapshot_bytes(),
             term: self.vote.term,
         })
     }

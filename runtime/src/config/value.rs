@@ -139,7 +139,7 @@ pub fn parse_duration(text: &str) -> Option<u64> {
 }
 
 /// Bytes in `4096`, `64KiB`, `2MiB` or `1GiB`. `KB` is refused: some take it for 1000.
-pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
     let (number, shift) = units
         .iter()

@@ -3,7 +3,7 @@
 //! Rule: ready means that a client sent here is served: the node is a member that knows a leader
 //! and is not far behind what it knows to be committed, and it is a voter or has caught up once as
 //! a learner. Alive means that the process answers, so that nobody restarts a node for want of a
-//! leader. Must never: wait for anything.
+//! leader. Must never: wait for anything, but for the one look that `/readyz?sync` asks for.
 
 use super::{
     Api, Reply,
@@ -14,17 +14,24 @@ use super::{
     read::json,
 };
 use crate::{
-    handle::{Phase, View},
+    handle::{Consistency, Phase, View},
     world::World,
 };
 use hyper::{HeaderMap, StatusCode, http::request::Parts};
-use kvorum_core::raft::{Index, RoleName};
+use kvorum_core::{
+    kv::{KeyRange, Query},
+    raft::{Index, Instant, RoleName},
+};
+use std::time::Duration;
 
 /// Entries a ready node may be behind.
 const READY_LAG: u64 = 1_000;
 
 /// What `/readyz` takes.
-pub(super) const READY_PARAMETERS: [&str; 2] = ["verbose", "exclude"];
+pub(super) const READY_PARAMETERS: [&str; 3] = ["verbose", "exclude", "sync"];
+
+/// How long the look of `/readyz?sync` may take.
+const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 impl<W: World> Api<W> {
     /// Answers `GET /status`.
@@ -36,12 +43,13 @@ impl<W: World> Api<W> {
         } else {
             "memory (majority of processes)"
         };
-        let uptime = self.world.now().since(self.started);
+        let now = self.world.now();
+        let uptime = now.since(self.started);
         let text = format!(
             "{{\"node_id\":{},\"id\":\"{}\",\"cluster_id\":{},\"phase\":\"{}\",\"role\":\"{}\",\
              \"term\":{},\"leader\":{},\"commit\":{},\"applied\":{},\"lag\":{},\"voter\":{},\
-             \"members\":{},\"durability\":\"{durability}\",\"address\":{},\"http\":{},\
-             \"uptime_seconds\":{},\"version\":\"{}\"}}",
+             \"members\":{},{},\"watches\":{},\"durability\":\"{durability}\",\"disk\":{},\
+             \"address\":{},\"http\":{},\"uptime_seconds\":{},\"uptime\":{}.{:03},\"version\":\"{}\"}}",
             string(&view.me.name),
             view.me.id.0,
             cluster_id_json(&view),
@@ -54,12 +62,54 @@ impl<W: World> Api<W> {
             view.commit.distance(view.applied),
             is_voter(&view),
             view.members.len(),
+            self.store_members(now),
+            self.handle.hub().watchers(),
+            self.disk_json(&view),
             string(&view.me.raft_address),
             string(&view.me.http_address),
             uptime.as_secs(),
+            uptime.as_secs(),
+            uptime.subsec_millis(),
             env!("CARGO_PKG_VERSION"),
         );
         Ok(json(text, HeaderMap::new()))
+    }
+
+    /// What the state machine last said of itself; nulls before there is one.
+    fn store_members(&self, now: Instant) -> String {
+        let store = &self.handle.metrics().store;
+        let status = store.get();
+        let number =
+            |value: Option<u64>| value.map_or("null".to_owned(), |value| value.to_string());
+        format!(
+            "\"revision\":{},\"compacted\":{},\"keys\":{},\"bytes\":{},\"live_bytes\":{},\
+             \"quota\":{},\"forecast\":{},\"leases\":{}",
+            number(status.map(|status| status.revision)),
+            number(status.map(|status| status.compacted)),
+            number(status.map(|status| status.keys)),
+            number(status.map(|status| status.bytes)),
+            number(status.map(|status| status.live_bytes)),
+            number(status.map(|status| status.settings.quota_bytes)),
+            number(store.forecast(now)),
+            number(status.map(|status| status.leases)),
+        )
+    }
+
+    /// How the disk does, or null in memory.
+    fn disk_json(&self, view: &View) -> String {
+        if !view.durable {
+            return "null".to_owned();
+        }
+        let metrics = self.handle.metrics();
+        let micros = metrics.log.recent_p99.get();
+        format!(
+            "{{\"log_bytes\":{},\"state_bytes\":{},\"fsync_p99\":{}.{:06},\"slow\":{}}}",
+            metrics.log.disk_bytes.get(),
+            metrics.state.disk_bytes.get(),
+            micros / 1_000_000,
+            micros % 1_000_000,
+            metrics.log.slow.get() == 1,
+        )
     }
 
     /// Answers `GET /health`, in the words of the original and of etcd.
@@ -83,13 +133,17 @@ impl<W: World> Api<W> {
     }
 
     /// Answers `GET /readyz`.
-    pub(super) fn readyz(&self, head: &Parts) -> Result<Reply, Problem> {
+    pub(super) async fn readyz(&self, head: &Parts) -> Result<Reply, Problem> {
         let params = Params::parse(head.uri.query(), &READY_PARAMETERS)?;
         let verbose = params.flag("verbose")?;
         let mut checks = checks(&self.handle.view().get());
+        if params.flag("sync")? {
+            checks.push(self.sync().await);
+        }
         for name in params.get("exclude").unwrap_or("").split(',').filter(|name| !name.is_empty()) {
-            if !checks.iter().any(|check| check.name == name) {
-                return Err(invalid("exclude", name, "serving, leader, member, caught_up"));
+            if !NAMES.contains(&name) {
+                let names: Vec<&str> = NAMES.to_vec();
+                return Err(invalid("exclude", name, &format!("some of {}", names.join(","))));
             }
             checks.retain(|check| check.name != name);
         }
@@ -103,12 +157,25 @@ impl<W: World> Api<W> {
         if verbose {
             let all: Vec<String> = checks
                 .iter()
-                .map(|check| format!("\"{}\":\"{}\"", check.name, check.said()))
+                .map(|check| format!("\"{}\":{}", check.name, string(&check.said())))
                 .collect();
             text.push_str(&format!(",\"checks\":{{{}}}", all.join(",")));
         }
         text.push('}');
         Ok(if failed.is_none() { json(text, HeaderMap::new()) } else { unavailable(text) })
+    }
+
+    /// A linearizable look: a quorum answers, and this node's state machine works.
+    async fn sync(&self) -> Check {
+        let query = Query { limit: 1, keys_only: true, ..Query::of(KeyRange::all()) };
+        let deadline = self.deadline(SYNC_PATIENCE);
+        let passed = self.query(query, Consistency::Linearizable, deadline).await.is_ok();
+        Check {
+            name: "sync",
+            passed,
+            otherwise: "a linearizable read was not confirmed in time",
+            cure: "see GET /cluster for who does not answer",
+        }
     }
 
     /// Answers `GET /version`. The etcd fields are read as three numbers by its clients.
@@ -122,15 +189,20 @@ impl<W: World> Api<W> {
     }
 }
 
+/// The checks there are.
+const NAMES: [&str; 5] = ["serving", "leader", "member", "caught_up", "sync"];
+
 struct Check {
     name: &'static str,
     passed: bool,
     otherwise: &'static str,
+    /// What to do.
+    cure: &'static str,
 }
 
 impl Check {
-    fn said(&self) -> &'static str {
-        if self.passed { "ok" } else { self.otherwise }
+    fn said(&self) -> String {
+        if self.passed { "ok".to_owned() } else { format!("{}: {}", self.otherwise, self.cure) }
     }
 }
 
@@ -139,18 +211,33 @@ fn checks(view: &View) -> Vec<Check> {
     let lag = view.commit.distance(view.applied);
     // A learner that has heard of no commit yet has not caught up with anything.
     let begun = is_voter(view) || view.commit > Index::ZERO;
+    let (otherwise, cure) = match view.phase {
+        Phase::Stopping => ("stopping", "ask another node"),
+        _ => (
+            "not a member of a cluster yet",
+            "wait; its log says whom it asks (RAFT_JOIN_ADDR) and what they answer",
+        ),
+    };
     vec![
+        Check { name: "serving", passed: view.phase == Phase::Serving, otherwise, cure },
         Check {
-            name: "serving",
-            passed: view.phase == Phase::Serving,
-            otherwise: match view.phase {
-                Phase::Stopping => "stopping",
-                _ => "not a member of a cluster yet",
-            },
+            name: "leader",
+            passed: view.leader.is_some(),
+            otherwise: "no leader",
+            cure: "wait for the election; if it lasts, GET /cluster says who is missing",
         },
-        Check { name: "leader", passed: view.leader.is_some(), otherwise: "no leader" },
-        Check { name: "member", passed: member, otherwise: "not in the membership" },
-        Check { name: "caught_up", passed: begun && lag <= READY_LAG, otherwise: "catching up" },
+        Check {
+            name: "member",
+            passed: member,
+            otherwise: "not in the membership",
+            cure: "it was removed: to join again, start it with an empty directory",
+        },
+        Check {
+            name: "caught_up",
+            passed: begun && lag <= READY_LAG,
+            otherwise: "catching up",
+            cure: "wait; GET /status shows its lag shrink",
+        },
     ]
 }
 

@@ -13,7 +13,7 @@ use super::{
     problem::{
         COMPACTED, DUPLICATE_KEY, EMPTY_KEY, FENCED, FUTURE_REVISION, IDEMPOTENCY_MISMATCH,
         INTERNAL, INVALID_CONDITION, INVALID_LEASE, INVALID_VALUE, KEY_NOT_FOUND, LEASE_EXISTS,
-        LEASE_NOT_FOUND, NO_SPACE, NOT_TEXT, PRECONDITION_FAILED, Problem, REPLY_NOT_KEPT,
+        LEASE_NOT_FOUND, NOT_TEXT, PRECONDITION_FAILED, Problem, QUOTA_EXCEEDED, REPLY_NOT_KEPT,
         REVISION_NOT_REACHED,
     },
     record,
@@ -303,7 +303,7 @@ pub(super) fn refused(error: CommandError) -> Problem {
                 .member("token", token.to_string())
         }
         CommandError::NoSpace { used, needed, limit } => Problem::new(
-            NO_SPACE,
+            QUOTA_EXCEEDED,
             format!("{used} bytes are stored, {needed} more may be needed, {limit} are allowed"),
         )
         .member("used", used.to_string())

@@ -28,11 +28,11 @@ use serde_json::Value;
 use std::{future::Future, time::Duration};
 
 /// Carries the name of the node that forwarded a request.
-const FORWARDED: HeaderName = HeaderName::from_static("kvorum-forwarded");
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("kvorum-forwarded");
 /// Milliseconds that a forwarded request may still take.
 const TIME_LEFT: HeaderName = HeaderName::from_static("kvorum-time-left");
 /// `no`: answer 421 instead of forwarding.
-const FORWARD: HeaderName = HeaderName::from_static("kvorum-forward");
+pub(super) const FORWARD: HeaderName = HeaderName::from_static("kvorum-forward");
 /// Names the leader in a 421.
 const LEADER: HeaderName = HeaderName::from_static("kvorum-leader");
 
@@ -137,6 +137,7 @@ impl<W: World> Api<W> {
         let name = HeaderValue::from_str(&me.name);
         let name = name.unwrap_or(HeaderValue::from_static("another-node"));
         request.headers_mut().insert(FORWARDED, name);
+        self.handle.metrics().http.forwarded.one();
         let left = call.deadline.since(self.world.now()).as_millis();
         let left = HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX));
         request.headers_mut().insert(TIME_LEFT, left);

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     config::Limits,
     handle::Handle,
+    metrics::Metrics,
     world::{Listener, World},
 };
 use hyper::{
@@ -64,7 +65,8 @@ pub async fn serve<W: World>(
     let stopping = Arc::clone(&stop);
     let api =
         Arc::new(Api { world, handle, limits, client, started, fresh, stop: stopping, locks });
-    let open = Arc::new(Open::default());
+    let metrics = Arc::clone(api.handle.metrics());
+    let open = Arc::new(Open { count: AtomicUsize::new(0), none: Notify::new(), metrics });
     accept(&api, listener, &stop, &open).await;
     open.none().await;
 }
@@ -85,6 +87,9 @@ async fn accept<W: World>(
             Ok((stream, from)) => {
                 let seat = open.enter();
                 let limit = api.limits.connections;
+                if seat.number > limit {
+                    seat.open.metrics.http.refused_connections.one();
+                }
                 if seat.number > limit.saturating_add(TURNED_AWAY) {
                     tracing::debug!(from, "connection closed: too many");
                 } else if seat.number > limit {
@@ -190,10 +195,11 @@ fn protocols(limits: &Limits) -> auto::Builder<TaskExecutor> {
 }
 
 /// How many connections are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     count: AtomicUsize,
     none: Notify,
+    metrics: Arc<Metrics>,
 }
 
 /// One open connection; gives its seat back when dropped.
@@ -206,6 +212,7 @@ struct Seat {
 impl Open {
     fn enter(self: &Arc<Open>) -> Seat {
         let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        self.metrics.http.connections.up();
         Seat { open: Arc::clone(self), number }
     }
 
@@ -225,6 +232,7 @@ impl Open {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.open.metrics.http.connections.down();
         if self.open.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.open.none.notify_waiters();
         }

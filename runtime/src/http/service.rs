@@ -7,17 +7,16 @@ use super::{
     Api, Reply,
     body::Payload,
     problem::{HEADER_TOO_LARGE, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH},
-    route::Route,
+    route::{Route, method_place},
 };
-use crate::{config::Limits, world::World};
+use crate::{config::Limits, handle::MemberChange, world::World};
 use hyper::{
     Method, Request, StatusCode, Version,
     body::{Body, Incoming},
     header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use kvorum_core::raft::Instant;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The node that gave the answer.
 const SERVED_BY: HeaderName = HeaderName::from_static("kvorum-served-by");
@@ -28,26 +27,32 @@ impl<W: World> Api<W> {
     /// Answers `request`.
     pub(super) async fn respond(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let started = self.world.now();
+        let metrics = self.handle.metrics();
+        let under_way = metrics.http.begin();
         let (head, body) = request.into_parts();
+        let route = Route::of(head.uri.path());
         let mut payload = Payload::new(&head, body);
-        let mut reply = match self.dispatch(&head, &mut payload).await {
+        let mut reply = match self.dispatch(route, &head, &mut payload).await {
             Ok(reply) => reply,
             Err(problem) => self.tell(&head, problem),
         };
         let close = payload.release(&self.world) && head.version <= Version::HTTP_11;
-        self.finish(&head, &mut reply, started, close);
+        let took = self.world.now().since(started);
+        self.finish(&head, &mut reply, took, close);
+        let (route, method) = (Route::place(route), method_place(&head.method));
+        under_way.end(route, method, reply.status().as_u16(), took);
         reply
     }
 
     async fn dispatch(
         self: &Arc<Self>,
+        route: Option<Route<'_>>,
         head: &Parts,
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
         check_head(head, &self.limits)?;
-        let path = head.uri.path();
-        let Some(route) = Route::of(path) else {
-            return Err(unknown_path(path));
+        let Some(route) = route else {
+            return Err(unknown_path(head.uri.path()));
         };
         // A HEAD is a GET whose body `finish` withholds (RFC 9110 §9.3.2).
         let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
@@ -70,20 +75,35 @@ impl<W: World> Api<W> {
             (Route::Lock(name), &Method::POST) => self.acquire_lock(head, name, payload).await,
             (Route::Lock(name), &Method::DELETE) => self.release_lock(head, name).await,
             (Route::Join, &Method::POST) => self.join(head, payload).await,
-            (Route::Cluster, &Method::GET) => self.get_cluster(head),
+            (Route::Cluster, &Method::GET) => self.get_cluster(head).await,
+            (Route::Member(name), &Method::DELETE) => {
+                self.change_member(head, name, MemberChange::Remove).await
+            }
+            (Route::Promote(name), &Method::POST) => {
+                self.change_member(head, name, MemberChange::Promote).await
+            }
+            (Route::Demote(name), &Method::POST) => {
+                self.change_member(head, name, MemberChange::Demote).await
+            }
+            (Route::Settings, &Method::GET) => self.get_settings(head).await,
+            (Route::Settings, &Method::PATCH) => self.patch_settings(head, payload).await,
+            (Route::Compact, &Method::POST) => self.compact(head, payload).await,
+            (Route::Watches, &Method::GET) => self.get_watches(head),
             (Route::Transfer, &Method::POST) => self.transfer(head, payload).await,
             (Route::Status, &Method::GET) => self.status(head),
             (Route::Health, &Method::GET) => self.health(head),
             (Route::Livez, &Method::GET) => self.livez(head),
-            (Route::Readyz, &Method::GET) => self.readyz(head),
+            (Route::Readyz, &Method::GET) => self.readyz(head).await,
             (Route::Version, &Method::GET) => self.version(head),
             (Route::OpenApi, &Method::GET) => self.openapi(head),
+            (Route::Metrics, &Method::GET) => self.get_metrics(head).await,
             (route, _) => Err(not_allowed(route, head)),
         }
     }
 
     fn tell(&self, head: &Parts, problem: Problem) -> Reply {
         let instance = format!("req-{:016x}", self.world.entropy());
+        self.handle.metrics().http.problem(problem.kind().code);
         let mutating = !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         if problem.kind().status >= 500 {
             tracing::info!(
@@ -98,13 +118,13 @@ impl<W: World> Api<W> {
         problem.respond(&instance, mutating)
     }
 
-    fn finish(&self, head: &Parts, reply: &mut Reply, started: Instant, close: bool) {
+    fn finish(&self, head: &Parts, reply: &mut Reply, took: Duration, close: bool) {
         if !reply.headers().contains_key(SERVED_BY)
             && let Ok(name) = HeaderValue::from_str(&self.handle.view().get().me.name)
         {
             reply.headers_mut().insert(SERVED_BY, name);
         }
-        let took = self.world.now().since(started).as_micros();
+        let took = took.as_micros();
         let timing = format!("total;dur={}.{:03}", took / 1000, took % 1000);
         if let Ok(timing) = HeaderValue::from_str(&timing) {
             reply.headers_mut().insert(SERVER_TIMING, timing);

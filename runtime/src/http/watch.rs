@@ -85,6 +85,7 @@ impl<W: World> Api<W> {
             return Err(Problem::new(TOO_MANY_WATCHES, message));
         };
         let told = since.unwrap_or(now);
+        watcher.told(told);
         if told > now {
             let message = format!("the store stands at revision {now}, not yet at {told}");
             return Err(Problem::new(FUTURE_REVISION, message).headers(headers));
@@ -127,6 +128,9 @@ impl<W: World> Watch<W> {
             let patience =
                 if problem.kind() == STOPPING { STOPPING_PATIENCE } else { LAST_PATIENCE };
             let instance = format!("req-{:016x}", self.api.world.entropy());
+            if problem.kind() != STOPPING {
+                self.api.handle.hub().stats.cut.one();
+            }
             let problem = problem.respond(&instance, false);
             let problem = problem.body().whole().cloned().unwrap_or_default();
             let last = self.text.error(&problem);
@@ -169,6 +173,7 @@ impl<W: World> Watch<W> {
     async fn progress(&mut self) -> Result<(), End> {
         if let Some(revision) = self.watcher.idle() {
             self.told = self.told.max(revision);
+            self.watcher.told(self.told);
         }
         self.send(self.text.progress(self.told)).await
     }
@@ -189,12 +194,14 @@ impl<W: World> Watch<W> {
     /// One revision's changes, in parts if they are many. Only the last part moves the client's
     /// position, so that a cut in between loses nothing.
     async fn revision(&mut self, revision: u64, mine: &[&Change]) -> Result<(), End> {
+        self.api.handle.hub().stats.events.add(mine.len() as u64);
         let mut parts = mine.chunks(PART).peekable();
         while let Some(part) = parts.next() {
             let message = self.text.changes(revision, part, parts.peek().is_some());
             self.send(message).await?;
         }
         self.told = revision;
+        self.watcher.told(revision);
         Ok(())
     }
 
@@ -241,6 +248,7 @@ impl<W: World> Watch<W> {
     /// Sends a part of a revision that has too many changes to be held.
     async fn part(&mut self, open: &mut VecDeque<Change>) -> Result<(), End> {
         let changes: Vec<Change> = open.drain(..PART).collect();
+        self.api.handle.hub().stats.events.add(changes.len() as u64);
         let mine: Vec<&Change> = changes.iter().collect();
         self.send(self.text.changes(changes[0].revision, &mine, true)).await
     }

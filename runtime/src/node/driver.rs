@@ -8,14 +8,23 @@ use super::{
     admit::{Admission, Verdict},
     chores::Chores,
     fatal::{Fatal, FatalKind},
-    lanes::{Done, LogJob, PendingQuery, StateJob},
+    lanes::{Done, PendingQuery, StateJob},
+    log_lane::LogJob,
+    members::{self, Step},
     outbox::Outbox,
     pending::{Pending, Waiter},
+    quorum_watch::{Edge, QuorumWatch},
     reads::{Reads, refuse},
+    report,
     view::Publisher,
 };
 use crate::{
-    handle::{Consistency, ExecuteError, JoinError, Member, QueryError, Request},
+    handle::{
+        Committing, Consistency, ExecuteError, JoinError, Member, MemberChange, MemberError,
+        QueryError, Request,
+    },
+    metrics::Metrics,
+    report::{Report, quorum_lost},
     transport::{PeerEvent, Transport},
     world::World,
 };
@@ -27,7 +36,10 @@ use kvorum_core::{
         Refused, RoleName, SnapshotEvent,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests, peer events and reports taken in before the core is polled.
@@ -68,6 +80,7 @@ pub struct Driver<W: World> {
     state: Outbox<StateJob>,
     admission: Admission<W>,
     publisher: Publisher,
+    metrics: Arc<Metrics>,
     pending: Pending,
     reads: Reads,
     /// Queries that arrived since the last poll.
@@ -82,6 +95,7 @@ pub struct Driver<W: World> {
     /// Members that say this node is not one, since a leader was last known.
     disowned_by: BTreeSet<NodeId>,
     hand_over: Option<oneshot::Sender<()>>,
+    quorum: QuorumWatch,
     /// How often the voters' states were seen to differ.
     divergences: u64,
     ending: bool,
@@ -105,6 +119,8 @@ pub struct Parts<W: World> {
     pub publisher: Publisher,
     /// The clock of the state as it was found.
     pub clock_ms: u64,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl<W: World> Driver<W> {
@@ -119,6 +135,7 @@ impl<W: World> Driver<W> {
             state: Outbox::new(parts.state),
             admission: parts.admission,
             publisher: parts.publisher,
+            metrics: parts.metrics,
             pending: Pending::default(),
             reads: Reads::default(),
             fresh: Vec::new(),
@@ -128,6 +145,7 @@ impl<W: World> Driver<W> {
             heard: BTreeMap::new(),
             disowned_by: BTreeSet::new(),
             hand_over: None,
+            quorum: QuorumWatch::default(),
             divergences: 0,
             ending: false,
         };
@@ -216,6 +234,7 @@ impl<W: World> Driver<W> {
                  and rejoin the other with an empty data directory"
             );
         }
+        self.watch_quorum();
         self.publisher.tick(self.world.now(), &self.raft.status());
         if self.chores.begin(self.world.now()) {
             self.state.push(StateJob::Chores(self.clock_ms()));
@@ -238,6 +257,7 @@ impl<W: World> Driver<W> {
         }
         if let Some(last) = committed.last() {
             self.submitted = last.index();
+            self.metrics.driver.committed.add(committed.len() as u64);
         }
         for entries in in_jobs(committed) {
             let waiters = self.pending.take(&entries);
@@ -281,6 +301,8 @@ impl<W: World> Driver<W> {
             return;
         }
         let queries = std::mem::take(&mut self.fresh);
+        self.metrics.driver.reads.add(queries.len() as u64);
+        self.metrics.driver.read_rounds.one();
         let id = self.reads.next_id();
         match self.raft.read(self.world.now(), id) {
             Ok(()) => self.reads.ask(id, queries),
@@ -292,7 +314,8 @@ impl<W: World> Driver<W> {
     fn membership_changed(&mut self) {
         let status = self.raft.status();
         self.publisher.changed(&status);
-        self.transport.set_members(&self.publisher.members());
+        let members = self.publisher.members().iter().map(|one| one.member.clone());
+        self.transport.set_members(&members.collect::<Vec<_>>());
         let now = self.world.now();
         let members: &Membership = status.membership;
         self.heard.retain(|id, _| members.contains(*id));
@@ -425,6 +448,10 @@ impl<W: World> Driver<W> {
                     let _ = reply.send(Err(JoinError::NotLeader));
                 }
             }
+            Request::ChangeMember { name, change, reply } => {
+                drop(reply.send(self.change_member(&name, change)));
+            }
+            Request::Report { reply } => drop(reply.send(self.report())),
             Request::Transfer { to, reply } => self.transfer(to.as_deref(), reply),
         }
     }
@@ -448,6 +475,7 @@ impl<W: World> Driver<W> {
         let mut bytes = BytesMut::new();
         command.encode(&mut bytes);
         let range = self.raft.propose(self.world.now(), vec![bytes.freeze()])?;
+        self.metrics.driver.proposals.one();
         Ok(EntryId { term: self.raft.status().vote.term, index: *range.end() })
     }
 
@@ -480,6 +508,72 @@ impl<W: World> Driver<W> {
                 })
         });
         let _ = reply.send(result);
+    }
+
+    /// Begins a change of a member; what comes back says when it is committed.
+    fn change_member(
+        &mut self,
+        name: &str,
+        change: MemberChange,
+    ) -> Result<Option<Committing>, MemberError> {
+        let status = self.raft.status();
+        let base = status.membership_index;
+        if status.role != RoleName::Leader {
+            return Err(MemberError::NotLeader);
+        }
+        let target = self.publisher.member_named(name).ok_or(MemberError::Unknown)?.id;
+        let step = members::judge(&self.raft, target, change, |id| self.publisher.name_of(id))?;
+        let now = self.world.now();
+        match step {
+            Step::Nothing => Ok(None),
+            Step::HandOver => Err(match self.raft.transfer_leadership(now, None) {
+                Ok(_) | Err(Refused::Transferring) => MemberError::HandingOver,
+                Err(_) => MemberError::WouldLoseQuorum("no other voter could lead".to_owned()),
+            }),
+            Step::Change(what) => match self.raft.change_membership(now, base, what) {
+                Ok(id) => {
+                    tracing::info!(member = name, ?change, index = id.index.0, "changing a member");
+                    let (waiter, committing) = oneshot::channel();
+                    self.pending.insert(id, Waiter::Change(waiter));
+                    Ok(Some(committing))
+                }
+                Err(Refused::NotLeader { .. }) => Err(MemberError::NotLeader),
+                Err(_) => Err(MemberError::Busy),
+            },
+        }
+    }
+
+    /// Says when the quorum is lost, and when it is back.
+    fn watch_quorum(&mut self) {
+        let (now, status) = (self.world.now(), self.raft.status());
+        let recent = report::recent(&self.raft);
+        match self.quorum.look(now, &status, &self.heard, recent) {
+            None => {}
+            Some(Edge::Back) => tracing::info!(term = status.vote.term.0, "quorum is back"),
+            Some(Edge::Lost { need, heard, silent }) => {
+                let name = |id| self.publisher.name_of(id);
+                let heard: Vec<String> = heard.into_iter().map(name).collect();
+                let silent: Vec<_> =
+                    silent.into_iter().map(|(id, time)| (name(id), time)).collect();
+                tracing::warn!("{}", quorum_lost(need, &heard, &silent));
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        report::make(&report::Sources {
+            now: self.world.now(),
+            raft: &self.raft,
+            members: self.publisher.members(),
+            heard: &self.heard,
+            transport: &self.transport,
+            queues: vec![
+                self.log.report("log"),
+                self.state.report("state"),
+                self.pending.report(),
+                self.reads.report(self.raft.config().max_pending_reads),
+            ],
+        })
     }
 
     /// A joiner was looked at: take it in, or tell it why not.

@@ -1,4 +1,4 @@
-//! The two workers of a node: one writes the log, one owns the state machine.
+//! The worker of a node that owns the state machine, and what workers report.
 //!
 //! Rule: blocking work happens here and nowhere else; a lane takes everything that is queued,
 //! does it in order, and reports. Must never: report a write before its fsync has returned, go on
@@ -7,27 +7,19 @@
 use super::pending::{Outcome, Waiter};
 use crate::{
     handle::{Answer, Changes, Look, QueryError, Seen},
-    storage::{LogStore, StateStore, StorageError},
+    metrics::Metrics,
+    storage::{StateStore, StorageError},
     watch::Hub,
 };
 use kvorum_core::{
     kv,
     raft::{
-        Durable, Entry, Index, LogRead, Payload, SnapshotEvent, SnapshotMeta, SnapshotRequest,
-        Write,
+        Durable, Entry, Index, Instant, LogRead, Payload, SnapshotEvent, SnapshotMeta,
+        SnapshotRequest,
     },
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-
-/// A job for the log's lane.
-#[derive(Debug)]
-pub enum LogJob {
-    /// Make this durable.
-    Write(Box<Write>),
-    /// Read these entries.
-    Read(LogRead),
-}
 
 /// A job for the state machine's lane.
 #[derive(Debug)]
@@ -127,86 +119,40 @@ pub enum Done {
     Failed(StorageError),
 }
 
-/// The log lane's work.
-pub fn log_lane(
-    mut log: Box<dyn LogStore>,
-    done: mpsc::UnboundedSender<Done>,
-) -> impl FnMut(&mut Vec<LogJob>) + Send {
-    let mut failed = false;
-    move |jobs| {
-        let mut writes = Vec::new();
-        for job in jobs.drain(..) {
-            if failed {
-                return;
-            }
-            match job {
-                LogJob::Write(write) => writes.push(*write),
-                LogJob::Read(request) => {
-                    failed = !flush(&mut *log, &mut writes, &done);
-                    if !failed {
-                        failed = !report(&done, log.read(&request), |entries| Done::LogRead {
-                            request,
-                            entries,
-                        });
-                    }
-                }
-            }
-        }
-        failed = failed || !flush(&mut *log, &mut writes, &done);
-    }
-}
-
-/// Writes everything collected with one sync. `false` when the store failed.
-fn flush(
-    log: &mut dyn LogStore,
-    writes: &mut Vec<Write>,
-    done: &mpsc::UnboundedSender<Done>,
-) -> bool {
-    if writes.is_empty() {
-        return true;
-    }
-    let result = log.write(writes);
-    let writes = std::mem::take(writes);
-    report(done, result, |()| Done::Durable(writes.into_iter().map(Write::durable).collect()))
-}
-
-/// Sends the outcome of a job; `false` when it failed.
-fn report<T>(
-    done: &mpsc::UnboundedSender<Done>,
-    result: Result<T, StorageError>,
-    success: impl FnOnce(T) -> Done,
-) -> bool {
-    let ok = result.is_ok();
-    // A driver that is gone needs no reports.
-    let _ = done.send(result.map_or_else(Done::Failed, success));
-    ok
-}
-
 /// The state machine with what it takes to run it.
-pub struct StateLane {
+pub struct StateLane<C> {
     state: Box<dyn StateStore>,
     applied: SnapshotMeta,
     /// Bytes applied since the last checkpoint.
     unsaved: u64,
     checkpoint_bytes: u64,
     hub: Arc<Hub>,
+    clock: C,
+    metrics: Arc<Metrics>,
     done: mpsc::UnboundedSender<Done>,
     failed: bool,
 }
 
-impl StateLane {
+impl<C: Fn() -> Instant> StateLane<C> {
     /// `checkpoint_bytes`: applied bytes after which the state is made durable, so that the log
     /// up to there may go. What is applied is published at `hub`.
     pub fn new(
         state: Box<dyn StateStore>,
         checkpoint_bytes: u64,
         hub: Arc<Hub>,
+        clock: C,
+        metrics: Arc<Metrics>,
         done: mpsc::UnboundedSender<Done>,
-    ) -> StateLane {
+    ) -> StateLane<C> {
         let applied = state.applied().clone();
         // Tables that cannot be read fail the first job.
         hub.replace(kv::revision(state.tables()).unwrap_or(0));
-        StateLane { state, applied, unsaved: 0, checkpoint_bytes, hub, done, failed: false }
+        if let Ok(status) = kv::status(state.tables()) {
+            metrics.store.set(clock(), status);
+        }
+        metrics.state.disk_bytes.set(state.disk_bytes());
+        let (unsaved, failed) = (0, false);
+        StateLane { state, applied, unsaved, checkpoint_bytes, hub, clock, metrics, done, failed }
     }
 
     /// The lane's work.
@@ -252,6 +198,8 @@ impl StateLane {
         entries: Vec<Entry>,
         waiters: Vec<(Index, Waiter)>,
     ) -> Result<(), StorageError> {
+        let began = (self.clock)();
+        self.metrics.state.batch.observe(entries.len() as u64);
         let mut waiters = waiters.into_iter().peekable();
         let mut answers = Vec::with_capacity(waiters.len());
         let mut digests = Vec::with_capacity(entries.len());
@@ -264,6 +212,7 @@ impl StateLane {
                 Payload::Command(bytes) => {
                     let reply =
                         kv::apply_bytes(self.state.tables_mut(), bytes).map_err(unreadable)?;
+                    self.metrics.state.leases_ended.add(leases_ended(&reply));
                     Outcome::Reply(index, reply)
                 }
                 Payload::Membership(membership) => {
@@ -285,6 +234,8 @@ impl StateLane {
             digest = ?digests.last(),
             "applied"
         );
+        self.show()?;
+        self.metrics.state.apply.observe_time((self.clock)().since(began));
         for (waiter, outcome) in answers {
             waiter.answer(outcome);
         }
@@ -295,6 +246,8 @@ impl StateLane {
         if self.unsaved >= self.checkpoint_bytes {
             self.unsaved = 0;
             let meta = self.state.checkpoint()?;
+            self.metrics.state.checkpoints.one();
+            self.metrics.state.disk_bytes.set(self.state.disk_bytes());
             let _ = self.done.send(Done::Snapshot(SnapshotEvent::Durable { meta }));
         }
         Ok(())
@@ -304,6 +257,13 @@ impl StateLane {
     fn digest(&self) -> Result<u64, StorageError> {
         let digest = kv::digest(self.state.tables()).map_err(unreadable)?;
         Ok((digest >> 64) as u64 ^ digest as u64)
+    }
+
+    /// Lets everybody see what the tables say of themselves.
+    fn show(&self) -> Result<(), StorageError> {
+        let status = kv::status(self.state.tables()).map_err(unreadable)?;
+        self.metrics.store.set((self.clock)(), status);
+        Ok(())
     }
 
     /// Tells the watchers what the tables hold now.
@@ -321,6 +281,7 @@ impl StateLane {
         let tables = self.state.tables();
         let revision = kv::revision(tables).map_err(unreadable)?;
         let applied = self.applied.last.index;
+        self.metrics.state.queries.add(queries.len() as u64);
         for query in queries {
             match query {
                 PendingQuery::Keys(query, reply) => {
@@ -351,19 +312,19 @@ impl StateLane {
                     offset = if resumed { staged.end } else { 0 };
                 }
                 let chunk = self.state.read_snapshot(peer, offset, max_bytes);
+                let sent = &self.metrics.state.snapshot_sent;
                 (
                     peer,
-                    chunk.map(|(meta, data, last)| SnapshotEvent::ChunkRead {
-                        peer,
-                        meta,
-                        offset,
-                        data,
-                        last,
+                    chunk.map(|(meta, data, last)| {
+                        sent.add(data.len() as u64);
+                        SnapshotEvent::ChunkRead { peer, meta, offset, data, last }
                     }),
                 )
             }
             SnapshotRequest::Store { from, meta, offset, data } => {
                 let stored = self.state.stage_snapshot(&meta, offset, &data);
+                self.metrics.state.snapshot_received.add(data.len() as u64);
+                self.metrics.state.snapshot_staged.set(*stored.as_ref().unwrap_or(&0));
                 (from, stored.map(|end| SnapshotEvent::ChunkStored { last: meta.last, end }))
             }
             SnapshotRequest::Install { from, meta } => (
@@ -372,6 +333,11 @@ impl StateLane {
                     self.applied = meta.clone();
                     self.unsaved = 0;
                     self.hub.replace(kv::revision(self.state.tables()).unwrap_or(0));
+                    if let Ok(status) = kv::status(self.state.tables()) {
+                        self.metrics.store.set((self.clock)(), status);
+                    }
+                    self.metrics.state.installed.one();
+                    self.metrics.state.snapshot_staged.set(0);
                     tracing::info!(index = meta.last.index.0, "snapshot installed");
                     SnapshotEvent::Installed { meta }
                 }),
@@ -381,6 +347,7 @@ impl StateLane {
             Ok(event) => event,
             Err(StorageError::Snapshot(cause)) => {
                 tracing::warn!(%cause, "snapshot transfer starts again");
+                self.metrics.state.snapshot_failures.one();
                 SnapshotEvent::Failed { peer }
             }
             Err(error) => return Err(error),
@@ -392,6 +359,12 @@ impl StateLane {
         let _ = self.done.send(Done::Snapshot(event));
         Ok(())
     }
+}
+
+/// How many leases went with a command: expired ones, and those that were revoked.
+fn leases_ended(reply: &kv::Reply) -> u64 {
+    let results = reply.result.as_ref().map_or(&[][..], |outcome| &outcome.results);
+    results.iter().filter(|result| matches!(result, kv::OpReply::Revoked { .. })).count() as u64
 }
 
 fn unreadable(failure: kv::TableFailure) -> StorageError {

@@ -7,13 +7,18 @@
 mod admit;
 mod birth;
 mod chores;
+mod disk_watch;
 mod driver;
 mod fatal;
 mod join;
 mod lanes;
+mod log_lane;
+mod members;
 mod outbox;
 mod pending;
+mod quorum_watch;
 mod reads;
+mod report;
 mod view;
 
 pub use fatal::{Fatal, FatalKind};
@@ -22,6 +27,7 @@ use crate::{
     config::Config,
     handle::{Handle, Member, Phase, Request, View},
     http::{self, client::Client, stop::Stop},
+    metrics::Metrics,
     storage::{Identity, Opened, disk, memory},
     sync::Watched,
     transport::{PeerEvent, Transport},
@@ -36,7 +42,8 @@ use kvorum_core::{
     kv,
     raft::{Index, Instant, NodeId, Raft, RoleName, Term},
 };
-use lanes::{LogJob, StateLane, log_lane};
+use lanes::StateLane;
+use log_lane::{LogJob, log_lane};
 use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 use view::Publisher;
@@ -94,8 +101,10 @@ pub async fn run<W: World>(
     let view = Arc::new(Watched::new(first_view(&me, config.dir.is_some())));
     let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
     let (peer_sender, peers) = mpsc::channel(PEER_QUEUE);
-    let hub = Arc::new(Hub::default());
-    let handle = Handle::new(request_sender, Arc::clone(&view), Arc::clone(&hub));
+    let hub = Arc::new(Hub::new(world.entropy()));
+    let metrics = Arc::new(Metrics::new(world.wall_ms()));
+    let handle =
+        Handle::new(request_sender, Arc::clone(&view), Arc::clone(&hub), Arc::clone(&metrics));
     let transport =
         Transport::start(world.clone(), config.transport.clone(), me.clone(), raft, peer_sender);
     let http_stop = Arc::new(Stop::new());
@@ -107,7 +116,7 @@ pub async fn run<W: World>(
             let _ = drained_sender.send(());
         });
     }
-    let node = Node { world, config, me, view, hub, transport, http_stop, drained };
+    let node = Node { world, config, me, view, hub, metrics, transport, http_stop, drained };
     node.live(store, requests, peers, stop).await
 }
 
@@ -118,6 +127,7 @@ struct Node<W: World> {
     me: Member,
     view: Arc<Watched<View>>,
     hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
     transport: Transport<W>,
     http_stop: Arc<Stop>,
     drained: oneshot::Receiver<()>,
@@ -218,12 +228,24 @@ impl<W: World> Node<W> {
         let (done_sender, done) = mpsc::unbounded_channel();
         let (verdict_sender, verdicts) = mpsc::unbounded_channel();
         let (control_sender, control) = mpsc::channel(2);
-        let log = world.lane::<LogJob>("log", LANE_QUEUE, log_lane(log, done_sender.clone()));
         let clock_ms = kv::clock_ms(state.tables()).map_err(|failure| {
             Fatal::new(FatalKind::Data, format!("the stored state cannot be read: {failure}"))
         })?;
-        let mut lane =
-            StateLane::new(state, self.config.checkpoint_bytes, Arc::clone(&self.hub), done_sender);
+        let clock = {
+            let world = world.clone();
+            move || world.now()
+        };
+        let metrics = &self.metrics;
+        let work = log_lane(log, clock.clone(), Arc::clone(metrics), done_sender.clone());
+        let log = world.lane::<LogJob>("log", LANE_QUEUE, work);
+        let mut lane = StateLane::new(
+            state,
+            self.config.checkpoint_bytes,
+            Arc::clone(&self.hub),
+            clock,
+            Arc::clone(metrics),
+            done_sender,
+        );
         let state = world.lane("state", LANE_QUEUE, move |jobs| lane.work(jobs));
         let admission = Admission::new(
             world.clone(),
@@ -239,7 +261,8 @@ impl<W: World> Node<W> {
             log,
             state,
             admission,
-            publisher: Publisher::new(Arc::clone(&self.view)),
+            publisher: Publisher::new(Arc::clone(&self.view), Arc::clone(metrics)),
+            metrics: Arc::clone(metrics),
             clock_ms,
         });
         Ok((driver, control_sender, Inputs { requests, peers, done, control, verdicts }))

@@ -4,6 +4,7 @@
 //! while anything does, no new requests are taken in. Bounded by what Raft's windows allow to be
 //! under way. Must never: change the order of jobs.
 
+use crate::report::QueueReport;
 use std::collections::VecDeque;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -39,6 +40,12 @@ impl<J> Outbox<J> {
                 Err(TrySendError::Closed(_)) => self.waiting.clear(),
             }
         }
+    }
+
+    /// How much waits for the lane, in its queue and here.
+    pub fn report(&self, name: &'static str) -> QueueReport {
+        let limit = self.lane.max_capacity();
+        QueueReport { name, depth: limit - self.lane.capacity() + self.waiting.len(), limit }
     }
 
     /// Whether the lane is behind.

@@ -4,7 +4,10 @@
 //! place (certainly lost), or it cannot be learnt here any more. A truncated entry is *not* lost
 //! yet: another node may still hold it and commit it. Must never: hold more than `MAX_PENDING`.
 
-use crate::handle::{ExecuteError, Executed};
+use crate::{
+    handle::{ExecuteError, Executed},
+    report::QueueReport,
+};
 use kvorum_core::{
     kv::Reply,
     raft::{Entry, EntryId, Index, Term},
@@ -78,6 +81,11 @@ impl Pending {
             self.waiters.retain(|_, waiter| !waiter.is_abandoned());
         }
         self.waiters.len() < MAX_PENDING
+    }
+
+    /// How many wait.
+    pub fn report(&self) -> QueueReport {
+        QueueReport { name: "proposals", depth: self.waiters.len(), limit: MAX_PENDING }
     }
 
     /// Waits for this entry.

@@ -5,7 +5,7 @@
 //! confirmation failed.
 
 use super::lanes::PendingQuery;
-use crate::handle::QueryError;
+use crate::{handle::QueryError, report::QueueReport};
 use kvorum_core::raft::{Index, ReadId, ReadReady};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,12 @@ impl Reads {
     /// These wait for the confirmation of `id`.
     pub fn ask(&mut self, id: ReadId, queries: Vec<PendingQuery>) {
         self.asked.insert(id, queries);
+    }
+
+    /// How many queries wait; the bound of confirmations is the core's.
+    pub fn report(&self, limit: usize) -> QueueReport {
+        let all = self.asked.values().chain(self.confirmed.values());
+        QueueReport { name: "reads", depth: all.map(Vec::len).sum(), limit }
     }
 
     /// What became of a confirmation.

@@ -5,9 +5,10 @@
 
 use crate::{
     handle::{Member, MemberView, Phase, View},
+    metrics::Metrics,
     sync::Watched,
 };
-use kvorum_core::raft::{Instant, NodeId, Status};
+use kvorum_core::raft::{Instant, NodeId, RoleName, Status};
 use std::{sync::Arc, time::Duration};
 
 /// How often mere progress (commit, applied) is shown.
@@ -21,13 +22,14 @@ pub struct Publisher {
     stale_since: Option<Instant>,
     /// Whether the log has said that this node is ready.
     announced: bool,
+    metrics: Arc<Metrics>,
 }
 
 impl Publisher {
     /// Shows through `shown`, which holds `view` now.
-    pub fn new(shown: Arc<Watched<View>>) -> Publisher {
+    pub fn new(shown: Arc<Watched<View>>, metrics: Arc<Metrics>) -> Publisher {
         let view = (*shown.get()).clone();
-        Publisher { shown, view, stale_since: None, announced: false }
+        Publisher { shown, view, stale_since: None, announced: false, metrics }
     }
 
     /// Shows everything anew.
@@ -44,6 +46,7 @@ impl Publisher {
         let leader = status.leader.and_then(|id| {
             members.iter().find(|view| view.member.id == id).map(|view| view.member.clone())
         });
+        self.count(status, leader.as_ref());
         self.log_edges(status, leader.as_ref(), &members);
         let view = &mut self.view;
         if view.phase == Phase::Joining && status.membership.contains(status.id) {
@@ -55,6 +58,24 @@ impl Publisher {
         view.members = members;
         self.progress(status);
         self.show();
+    }
+
+    fn count(&self, status: &Status<'_>, leader: Option<&Member>) {
+        let counted = &self.metrics.driver;
+        let (old, term) = (&self.view, status.vote.term);
+        let leads = status.role == RoleName::Leader;
+        let led = old.role == RoleName::Leader && old.term == term;
+        let stood = old.role == RoleName::Candidate && old.term == term;
+        // An only voter wins in the same moment.
+        if !stood && !led && (leads || status.role == RoleName::Candidate) {
+            counted.elections.one();
+        }
+        if leads && !led {
+            counted.elections_won.one();
+        }
+        if leader.is_some_and(|leader| old.leader.as_ref().is_none_or(|old| old.id != leader.id)) {
+            counted.leader_changes.one();
+        }
     }
 
     fn log_edges(&mut self, status: &Status<'_>, leader: Option<&Member>, members: &[MemberView]) {
@@ -141,8 +162,8 @@ impl Publisher {
     }
 
     /// Everybody.
-    pub fn members(&self) -> Vec<Member> {
-        self.view.members.iter().map(|view| view.member.clone()).collect()
+    pub fn members(&self) -> &[MemberView] {
+        &self.view.members
     }
 
     /// The member with this `NODE_ID`.

@@ -38,6 +38,11 @@ pub trait LogStore: Send {
     /// # Errors
     /// Fatal: the caller stops the node.
     fn read(&mut self, read: &LogRead) -> Result<Vec<Entry>, StorageError>;
+
+    /// Bytes of its files; 0 in memory.
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// What one `Write` does to the log. In this order: vote, truncate, append, base, commit.
@@ -91,6 +96,11 @@ pub trait StateStore: Send {
     /// # Errors
     /// Fatal: the caller stops the node.
     fn checkpoint(&mut self) -> Result<SnapshotMeta, StorageError>;
+
+    /// Bytes of its files, roughly; 0 in memory.
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
 
     /// Reads a chunk of a point-in-time snapshot for `peer`: `(what it stands for, bytes, whether
     /// they are the last)`. Offset 0 takes a fresh snapshot of the last commit.

@@ -15,6 +15,7 @@ use super::{
     },
     link::{End, Pulse, read_frame, write},
     queue::Queue,
+    stats::LinkCounters,
     stranger,
     tasks::Alive,
 };
@@ -50,6 +51,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Peer {
     pub(super) id: NodeId,
     pub(super) queue: Queue,
+    pub(super) stats: LinkCounters,
     /// Something changed that makes a dial worth while at once.
     kick: Notify,
     dropped: AtomicBool,
@@ -59,7 +61,8 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(id: NodeId, queue: Queue) -> Peer {
         let dropped = AtomicBool::new(false);
-        Peer { id, queue, kick: Notify::new(), dropped, drop: Notify::new() }
+        let stats = LinkCounters::default();
+        Peer { id, queue, stats, kick: Notify::new(), dropped, drop: Notify::new() }
     }
 
     /// Ends the back-off under way, if any: the peer lives, or its address is new.
@@ -282,6 +285,7 @@ async fn talk<W: World>(
     welcome: &Welcome,
 ) -> End {
     shared.stats.connected.one();
+    peer.stats.connections.one();
     debug!(peer = %welcome.acceptor.name, id = %peer.id, "connected to a peer");
     shared.tell(PeerEvent::Connected(peer.id)).await;
     if welcome.member == Some(false) {
@@ -355,6 +359,7 @@ async fn send<W: World, S: AsyncWrite + Unpin>(
             let left_out = put_messages(&mut out, version, &batch, shared.config.max_frame_bytes);
             shared.stats.dropped_too_large.add(left_out);
             shared.stats.sent_messages.add(batch.len() - left_out);
+            peer.stats.sent_messages.add(batch.len() - left_out);
             batch.clear();
             if left_out > 0 {
                 warn!(
@@ -390,6 +395,7 @@ async fn send<W: World, S: AsyncWrite + Unpin>(
         }
         shared.stats.sent_batches.one();
         shared.stats.sent_bytes.add(out.len());
+        peer.stats.sent_bytes.add(out.len());
         if let Err(error) = write(writer, &mut out).await {
             return End::Io(error);
         }

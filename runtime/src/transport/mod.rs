@@ -37,7 +37,7 @@ mod stranger;
 mod tasks;
 mod throttle;
 
-pub use stats::Stats;
+pub use stats::{LinkStats, Stats};
 
 /// Limits and periods of the transport.
 #[derive(Debug, Clone)]
@@ -306,6 +306,23 @@ impl<W: World> Transport<W> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats.snapshot()
+    }
+
+    /// What there is to say of the connection to `id`.
+    #[must_use]
+    pub fn link(&self, id: NodeId) -> LinkStats {
+        let peer = self.shared.state().peers.get(&id).map(Arc::clone);
+        peer.map_or_else(LinkStats::default, |peer| {
+            let (waiting_messages, waiting_bytes) = peer.queue.waiting();
+            LinkStats { waiting_messages, waiting_bytes, ..peer.stats.snapshot() }
+        })
+    }
+
+    /// Events that wait for the driver, and how many may.
+    #[must_use]
+    pub fn events_waiting(&self) -> (usize, usize) {
+        let most = self.shared.events.max_capacity();
+        (most - self.shared.events.capacity(), most)
     }
 
     /// Messages and bytes that wait for `id`; `None` when nothing is kept for it.

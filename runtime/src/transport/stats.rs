@@ -70,6 +70,40 @@ counters! {
     idle_closed,
 }
 
+/// What is counted of one connection after another to a peer.
+#[derive(Debug, Default)]
+pub(super) struct LinkCounters {
+    pub(super) connections: Counter,
+    pub(super) sent_messages: Counter,
+    pub(super) sent_bytes: Counter,
+}
+
+/// The connection to a peer at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkStats {
+    /// Messages that wait.
+    pub waiting_messages: usize,
+    /// Bytes that wait.
+    pub waiting_bytes: usize,
+    /// Connections made so far.
+    pub connections: u64,
+    /// Messages handed to a socket so far.
+    pub sent_messages: u64,
+    /// Bytes written so far, frames included.
+    pub sent_bytes: u64,
+}
+
+impl LinkCounters {
+    pub(super) fn snapshot(&self) -> LinkStats {
+        LinkStats {
+            connections: self.connections.0.load(Relaxed),
+            sent_messages: self.sent_messages.0.load(Relaxed),
+            sent_bytes: self.sent_bytes.0.load(Relaxed),
+            ..LinkStats::default()
+        }
+    }
+}
+
 /// One counter.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);

@@ -5,12 +5,13 @@
 //! let a watcher believe that it has heard everything when it has not.
 
 use super::interest::Interest;
+use crate::metrics::cell::Counter;
 use kvorum_core::kv::{Change, KeyRange};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -47,6 +48,53 @@ pub enum News {
 pub struct Hub {
     inner: Mutex<Inner>,
     watchers: AtomicUsize,
+    /// What is counted of all watches.
+    pub stats: WatchCounters,
+}
+
+/// What is counted of all watches.
+#[derive(Debug, Default)]
+pub struct WatchCounters {
+    /// Changes told to clients.
+    pub events: Counter,
+    /// Times that a queue was full and its watcher had to read on from the store.
+    pub fell_behind: Counter,
+    /// Watches that this node ended with an error.
+    pub cut: Counter,
+}
+
+/// A watch at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatReport {
+    /// Its number.
+    pub id: u64,
+    /// What it watches.
+    pub range: KeyRange,
+    /// The last revision its client has been told, roughly.
+    pub told: u64,
+    /// Revisions since then, if any of them may concern it and is not told yet.
+    pub lag: u64,
+    /// Revisions that wait for it.
+    pub queued: usize,
+    /// Bytes of them.
+    pub queued_bytes: usize,
+}
+
+/// The watches at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchReport {
+    /// Open.
+    pub open: usize,
+    /// Of those, the ones that have something to take.
+    pub lagging: usize,
+    /// Bytes in their queues.
+    pub held_bytes: usize,
+    /// See `WatchCounters`.
+    pub events: u64,
+    /// See `WatchCounters`.
+    pub fell_behind: u64,
+    /// See `WatchCounters`.
+    pub cut: u64,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +114,8 @@ struct Seat {
     bytes: usize,
     behind: bool,
     wake: Arc<Notify>,
+    /// Up to where its client has been told.
+    told: Arc<AtomicU64>,
 }
 
 /// A place among the watchers; gives it up when dropped.
@@ -74,13 +124,56 @@ pub struct Watcher {
     hub: Arc<Hub>,
     id: u64,
     wake: Arc<Notify>,
+    told: Arc<AtomicU64>,
 }
 
 impl Hub {
+    /// A hub without watchers. `seed` is random: it keeps the index of ranges in shape whatever
+    /// ranges clients choose.
+    #[must_use]
+    pub fn new(seed: u64) -> Hub {
+        let inner = Inner { interest: Interest::new(seed), ..Inner::default() };
+        Hub { inner: Mutex::new(inner), ..Hub::default() }
+    }
+
     /// How many watch now.
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.watchers.load(Ordering::Relaxed)
+    }
+
+    /// How the watches stand. Looks at every seat: for people.
+    #[must_use]
+    pub fn report(&self) -> WatchReport {
+        let inner = self.lock();
+        let lagging = inner.seats.values().filter(|seat| seat.behind || !seat.queue.is_empty());
+        WatchReport {
+            open: inner.seats.len(),
+            lagging: lagging.count(),
+            held_bytes: inner.held,
+            events: self.stats.events.get(),
+            fell_behind: self.stats.fell_behind.get(),
+            cut: self.stats.cut.get(),
+        }
+    }
+
+    /// The revision, and every watch. Looks at every seat: for people.
+    #[must_use]
+    pub fn seats(&self) -> (u64, Vec<SeatReport>) {
+        let inner = self.lock();
+        let report = |(&id, seat): (&u64, &Seat)| {
+            let told = seat.told.load(Ordering::Relaxed);
+            let idle = seat.queue.is_empty() && !seat.behind;
+            SeatReport {
+                id,
+                range: seat.range.clone(),
+                told,
+                lag: if idle { 0 } else { inner.revision.saturating_sub(told) },
+                queued: seat.queue.len(),
+                queued_bytes: seat.bytes,
+            }
+        };
+        (inner.revision, inner.seats.iter().map(report).collect())
     }
 
     /// Takes a seat, if fewer than `most` are taken. The watcher hears of what is published from now
@@ -95,11 +188,18 @@ impl Hub {
         let id = inner.last_id;
         inner.interest.add(id, &range);
         let wake = Arc::new(Notify::new());
-        let queue = VecDeque::new();
-        let seat = Seat { range, queue, bytes: 0, behind: false, wake: Arc::clone(&wake) };
+        let told = Arc::new(AtomicU64::new(inner.revision));
+        let seat = Seat {
+            range,
+            queue: VecDeque::new(),
+            bytes: 0,
+            behind: false,
+            wake: Arc::clone(&wake),
+            told: Arc::clone(&told),
+        };
         inner.seats.insert(id, seat);
         self.watchers.store(inner.seats.len(), Ordering::Relaxed);
-        Some((Watcher { hub: Arc::clone(self), id, wake }, inner.revision))
+        Some((Watcher { hub: Arc::clone(self), id, wake, told }, inner.revision))
     }
 
     /// The store stands at `revision`. `read` gives the changes after the revision it is given, or
@@ -127,7 +227,7 @@ impl Hub {
         let news = by_revision(changes);
         let mut inner = self.lock();
         for one in news {
-            inner.publish(&one);
+            inner.publish(&one, &self.stats);
         }
         inner.revision = revision;
         Ok(())
@@ -138,7 +238,9 @@ impl Hub {
         let mut inner = self.lock();
         inner.revision = revision;
         let Inner { seats, held, .. } = &mut *inner;
-        seats.values_mut().for_each(|seat| seat.fall_behind(held));
+        for seat in seats.values_mut() {
+            seat.fall_behind(held, &self.stats);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -147,10 +249,14 @@ impl Hub {
 }
 
 impl Inner {
-    fn publish(&mut self, news: &Arc<Revision>) {
-        let mut interested = BTreeSet::new();
+    fn publish(&mut self, news: &Arc<Revision>, stats: &WatchCounters) {
+        let mut interested = Vec::new();
         for change in &news.changes {
             self.interest.find(&change.key, &mut interested);
+        }
+        if news.changes.len() > 1 {
+            interested.sort_unstable();
+            interested.dedup();
         }
         for id in interested {
             let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.behind) else { continue };
@@ -158,7 +264,7 @@ impl Inner {
                 || seat.bytes + news.bytes > MAX_QUEUE_BYTES
                 || self.held + news.bytes > MAX_TOTAL_BYTES;
             if full {
-                seat.fall_behind(&mut self.held);
+                seat.fall_behind(&mut self.held, stats);
             } else {
                 seat.queue.push_back(Arc::clone(news));
                 seat.bytes += news.bytes;
@@ -170,7 +276,8 @@ impl Inner {
 }
 
 impl Seat {
-    fn fall_behind(&mut self, held: &mut usize) {
+    fn fall_behind(&mut self, held: &mut usize, stats: &WatchCounters) {
+        stats.fell_behind.one();
         *held -= self.bytes;
         self.bytes = 0;
         self.queue = VecDeque::new();
@@ -188,6 +295,11 @@ impl Watcher {
             }
             self.wake.notified().await;
         }
+    }
+
+    /// Notes up to where the client has been told.
+    pub fn told(&self, revision: u64) {
+        self.told.store(revision, Ordering::Relaxed);
     }
 
     /// The last revision published, if the watcher has heard of everything up to it.

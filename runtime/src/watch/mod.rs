@@ -6,5 +6,9 @@
 
 mod hub;
 mod interest;
+mod intervals;
 
-pub use hub::{Hub, MAX_QUEUE_BYTES, MAX_QUEUED, MAX_TOTAL_BYTES, News, Revision, Watcher};
+pub use hub::{
+    Hub, MAX_QUEUE_BYTES, MAX_QUEUED, MAX_TOTAL_BYTES, News, Revision, SeatReport, WatchCounters,
+    WatchReport, Watcher,
+};

@@ -1,7 +1,10 @@
 //! The real world: tokio's sockets and clock, one thread per lane, the kernel's randomness.
 
+#[cfg(target_os = "linux")]
+use super::Usage;
 use super::{LANE_BATCH, Listener, World};
 use kvorum_core::raft::Instant;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{io, time};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,9 +18,13 @@ pub struct TokioWorld {
 }
 
 impl TokioWorld {
-    /// Starts this node's clock at zero.
+    /// Starts this node's clock at zero, and lets the process open as many descriptors as the
+    /// system allows it: most systems begin with 1,024, and every client needs one.
     #[must_use]
     pub fn new() -> TokioWorld {
+        let most = getrlimit(Resource::Nofile).maximum;
+        // When it is refused, what there is must do: accepting says so when it is used up.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
         TokioWorld { start: time::Instant::now() }
     }
 }
@@ -67,6 +74,23 @@ impl World for TokioWorld {
 
     fn entropy(&self) -> u64 {
         rand::random()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn usage(&self) -> Option<Usage> {
+        let process = procfs::process::Process::myself().ok()?;
+        let stat = process.stat().ok()?;
+        let limit = process.limits().ok()?.max_open_files.soft_limit;
+        Some(Usage {
+            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident_bytes: stat.rss * procfs::page_size(),
+            virtual_bytes: stat.vsize,
+            open_fds: process.fd_count().ok()? as u64,
+            max_fds: match limit {
+                procfs::process::LimitValue::Value(most) => most,
+                procfs::process::LimitValue::Unlimited => u64::MAX,
+            },
+        })
     }
 
     fn lane<J: Send + 'static>(

@@ -9,16 +9,20 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use kvorum_core::{
     kv::{self, Command, MemoryTables, Query},
-    raft::{Index, NodeId, RoleName, Term},
+    raft::{Ignored, Index, Instant, NodeId, Refusal, RoleName, Term},
 };
 use kvorum_runtime::{
     config::Limits,
     handle::{
-        Answer, Consistency, ExecuteError, Executed, Handle, JoinError, Joined, Member, MemberView,
-        Phase, QueryError, Request as NodeRequest, Seen, View,
+        Answer, Consistency, ExecuteError, Executed, Handle, JoinError, Joined, Member,
+        MemberChange, MemberError, MemberView, Phase, QueryError, Request as NodeRequest, Seen,
+        View,
     },
     http::{self, stop::Stop},
+    metrics::Metrics,
+    report::{PeerReport, QueueReport, Report},
     sync::Watched,
+    transport::Stats,
     watch::Hub,
     world::{Listener, TokioWorld, World},
 };
@@ -77,6 +81,15 @@ pub struct Script {
     pub joiners: Vec<Member>,
     pub transfers: VecDeque<Result<String, String>>,
     pub transferred: Vec<Option<String>>,
+    /// What comes of changes of members; without any, they are committed.
+    pub changes: VecDeque<Result<bool, MemberError>>,
+    /// Those that were asked for.
+    pub changed: Vec<(String, MemberChange)>,
+    /// Whether requests for a report stay without an answer.
+    pub driver_hangs: bool,
+    /// What it says of its peers.
+    pub peers: Vec<PeerReport>,
+    hung_reports: Vec<oneshot::Sender<Report>>,
     /// Requests seen by `Execute`, answered or not.
     pub executed: u64,
     pub consistencies: Vec<Consistency>,
@@ -91,6 +104,7 @@ pub struct Node {
     pub script: Arc<Mutex<Script>>,
     pub store: SharedStore,
     pub hub: Arc<Hub>,
+    pub metrics: Arc<Metrics>,
     pub stop: Arc<Stop>,
     pub server: JoinHandle<()>,
 }
@@ -136,12 +150,15 @@ impl Node {
         let (requests, inbox) = mpsc::channel(64);
         let hub = Arc::new(Hub::default());
         hub.replace(kv::revision(&store.lock().unwrap().tables).unwrap());
+        let metrics = Arc::new(Metrics::new(0));
+        show(&store, &metrics);
         let parts = (Arc::clone(&view), Arc::clone(&script), Arc::clone(&store), Arc::clone(&hub));
-        tokio::spawn(answer(inbox, parts.0, parts.1, parts.2, parts.3));
-        let handle = Handle::new(requests, Arc::clone(&view), Arc::clone(&hub));
+        tokio::spawn(answer(inbox, parts.0, parts.1, parts.2, parts.3, Arc::clone(&metrics)));
+        let handle =
+            Handle::new(requests, Arc::clone(&view), Arc::clone(&hub), Arc::clone(&metrics));
         let stop = Arc::new(Stop::new());
         let server = tokio::spawn(http::serve(world, listener, handle, limits, Arc::clone(&stop)));
-        Node { address, view, script, store, hub, stop, server }
+        Node { address, view, script, store, hub, metrics, stop, server }
     }
 
     pub fn me(&self) -> Member {
@@ -222,6 +239,7 @@ async fn answer(
     script: Arc<Mutex<Script>>,
     store: SharedStore,
     hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
 ) {
     while let Some(request) = inbox.recv().await {
         let leads = view.get().role == RoleName::Leader;
@@ -247,6 +265,7 @@ async fn answer(
                         continue;
                     }
                 };
+                show(&store, &metrics);
                 let _ = reply.send(outcome);
                 publish(&store, &hub);
             }
@@ -292,6 +311,24 @@ async fn answer(
                 script.joiners.push(joiner);
                 let _ = reply.send(outcome);
             }
+            NodeRequest::ChangeMember { name, change, reply } => {
+                let outcome = script.changes.pop_front().unwrap_or(Ok(true));
+                script.changed.push((name, change));
+                let _ = reply.send(match outcome {
+                    Ok(true) => {
+                        let (commit, committing) = oneshot::channel();
+                        commit.send(Ok(Index(9))).unwrap();
+                        Ok(Some(committing))
+                    }
+                    Ok(false) => Ok(None),
+                    Err(MemberError::OutcomeUnknown) => Ok(Some(oneshot::channel().1)),
+                    Err(error) => Err(error),
+                });
+            }
+            NodeRequest::Report { reply } if script.driver_hangs => script.hung_reports.push(reply),
+            NodeRequest::Report { reply } => {
+                drop(reply.send(report(&view.get(), script.peers.clone())));
+            }
             NodeRequest::Transfer { to, reply } => {
                 let outcome = script.transfers.pop_front();
                 script.transferred.push(to.clone());
@@ -299,6 +336,32 @@ async fn answer(
             }
         }
     }
+}
+
+fn report(view: &View, peers: Vec<PeerReport>) -> Report {
+    Report {
+        term: view.term,
+        role: view.role,
+        leader: view.leader.as_ref().map(|leader| leader.id),
+        base: Index(0),
+        last: view.commit,
+        written: view.commit,
+        commit: view.commit,
+        applied: view.applied,
+        divergences: 0,
+        ignored: vec![(Ignored::StaleTerm, 3)],
+        refused: vec![(Refusal::NotLeader, 4)],
+        peers,
+        queues: vec![QueueReport { name: "log", depth: 0, limit: 8 }],
+        transport: Stats::default(),
+        recent: Duration::from_secs(2),
+    }
+}
+
+/// What the state machine's lane does before it answers.
+pub fn show(store: &SharedStore, metrics: &Metrics) {
+    let status = kv::status(&store.lock().unwrap().tables).unwrap();
+    metrics.store.set(Instant(0), status);
 }
 
 fn apply(store: &SharedStore, command: &Command) -> Executed {

@@ -26,7 +26,7 @@ const UNSETTLED: [&str; 7] = [
     "lock_held",
     "lock_lost",
     "fenced",
-    "no_space",
+    "quota_exceeded",
     "quota_exceeded",
 ];
 

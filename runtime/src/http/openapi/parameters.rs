@@ -40,6 +40,7 @@ pub(super) const PATH: &[Value] = &[
         r#"{"type":"string","minLength":1,"maxLength":1024,"examples":["backup"]}"#,
         "The name of a lock: everything after `/lock/`, percent-decoded once.",
     ),
+    v("member", r#"{"type":"string","minLength":1,"maxLength":128}"#, "A member's NODE_ID."),
 ];
 
 /// The query.
@@ -60,6 +61,7 @@ pub(super) const QUERY: &[Value] = &[
     ),
     v("end", TEXT, "The first key no longer in."),
     v("exclude", TEXT, "Checks to leave out, separated by commas."),
+    v("force", FLAG, "Always refused: nothing bypasses the quorum."),
     v("format", r#"{"type":"string","enum":["items","map"]}"#, "How items are written."),
     v("from", TEXT, "`next` of the page before."),
     v("history", FLAG, "All versions that are kept, newest first."),
@@ -75,6 +77,7 @@ pub(super) const QUERY: &[Value] = &[
     v("reverse", FLAG, "From the last key to the first."),
     v("since", NUMBER, "What the client knows: changes after this revision count."),
     v("start", TEXT, "The first key."),
+    v("sync", FLAG, "Make a linearizable read as well."),
     v("token", NUMBER, "The token that the lock was acquired with."),
     v("ttl", DURATION, "How long the new lease lasts without a sign of life."),
     v("timeout", DURATION, "How long the request may take (default 5s, at most 60s)."),

@@ -174,6 +174,10 @@ impl StateStore for Map {
         self.remember(durable)
     }
 
+    fn disk_bytes(&self) -> u64 {
+        self.store.tables.keyspace.disk_space()
+    }
+
     fn read_snapshot(
         &mut self,
         peer: NodeId,

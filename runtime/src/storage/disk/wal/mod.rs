@@ -334,6 +334,10 @@ impl LogStore for Wal {
         written
     }
 
+    fn disk_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
     fn read(&mut self, read: &LogRead) -> Result<Vec<Entry>, StorageError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
