@@ -4,8 +4,10 @@
 //! applied state, and stamps with that what it proposes when it leads. A command was stamped before
 //! it was applied here, so this reading is never ahead of the one the stamping leader has (beyond
 //! the drift of the two machines), and behind it by no more than the fastest command took: a
-//! change of leaders neither shortens a lease nor lengthens it. Must never: look at a date; go
-//! back.
+//! change of leaders neither shortens a lease nor lengthens it. What counts is the leader that
+//! stamped last: one that has lost count (it was restarted) is behind its predecessors, and whoever
+//! went on with theirs would end its leases early. Must never: look at a date; be ahead of the
+//! last leader; go back while this node leads.
 
 /// A node's reading of the cluster clock. All times are in milliseconds; `local_ms` is the node's
 /// monotonic clock, from any origin.
@@ -13,14 +15,26 @@
 pub struct ClusterClock {
     /// How far the cluster clock is ahead of the local one.
     ahead_ms: Option<i128>,
+    /// The term of the leader whose clock this is.
+    term: u64,
 }
 
 impl ClusterClock {
-    /// Learns that the applied state's clock (`kv::clock_ms`) stands at `clock_ms`, now. Call it
-    /// after every batch of commands applied, and after a restart or an installed snapshot.
-    pub fn observe(&mut self, clock_ms: u64, local_ms: u64) {
+    /// Learns that the applied state's clock (`kv::clock_ms`) stands at `clock_ms`, now, and that
+    /// the last command applied is of `term`. Call it after every batch with a command in it, and
+    /// after a restart or an installed snapshot. A new leader's clock takes the place of the one
+    /// before.
+    pub fn observe(&mut self, term: u64, clock_ms: u64, local_ms: u64) {
         let ahead_ms = i128::from(clock_ms) - i128::from(local_ms);
-        self.ahead_ms = Some(self.ahead_ms.map_or(ahead_ms, |known| known.max(ahead_ms)));
+        let known = self.ahead_ms.filter(|_| term <= self.term);
+        self.ahead_ms = Some(known.map_or(ahead_ms, |known| known.max(ahead_ms)));
+        self.term = self.term.max(term);
+    }
+
+    /// This node leads `term` and has applied, and observed, everything of the terms before: from
+    /// now on its reading is the one that counts. Call it before anything is stamped in the term.
+    pub fn lead(&mut self, term: u64) {
+        self.term = self.term.max(term);
     }
 
     /// The cluster clock, for `Command::time_ms` and for what is left of leases.

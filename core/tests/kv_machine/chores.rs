@@ -199,15 +199,34 @@ fn a_change_of_leaders_neither_shortens_nor_lengthens_the_time_that_counts() {
     let (of_leader, of_other) = (|now: u64| now, |now: u64| now + 777_000);
     for (now, delay) in [(1000, 40), (2000, 5), (3000, 300)] {
         let stamped = leader.now(of_leader(now));
-        leader.observe(stamped, of_leader(now + 1));
-        other.observe(stamped, of_other(now + delay));
+        leader.observe(1, stamped, of_leader(now + 1));
+        other.observe(1, stamped, of_other(now + delay));
     }
     // An hour later, with nothing proposed since: behind by the fastest delivery.
     let later = 3_600_000;
     let (left, right) = (leader.now(of_leader(later)), other.now(of_other(later)));
     assert_eq!(left - right, 5);
     // A state far behind, as after a snapshot, does not put it back.
-    other.observe(10, of_other(later));
+    other.observe(1, 10, of_other(later));
     assert_eq!(other.now(of_other(later)), right);
     assert_eq!(ClusterClock::default().now(9), 0, "time begins with the state");
+}
+
+/// The second leader was restarted and has lost five seconds; the third has counted all along.
+#[test]
+fn nobody_is_ahead_of_the_leader_that_stamped_last() {
+    let mut third = ClusterClock::default();
+    third.observe(1, 10_000, 500);
+    let mut second = ClusterClock::default();
+    second.observe(1, 10_000, 5_500);
+    second.lead(2);
+    let granted = second.now(6_000);
+    assert_eq!((granted, third.now(6_000)), (10_500, 15_500));
+    // Its own commands do not put it back, however late they are applied.
+    second.observe(2, granted, 6_300);
+    assert_eq!(second.now(6_300), 10_800);
+    third.observe(2, granted, 6_400);
+    third.lead(3);
+    assert!(third.now(7_000) <= second.now(7_000));
+    assert_eq!(third.now(7_000), granted + 600);
 }

@@ -30,9 +30,10 @@ pub struct Chores {
 }
 
 impl Chores {
-    /// Role and term are these now. Who has just become the leader looks at once.
-    pub fn role_changed(&mut self, status: &Status<'_>) {
-        let leads = status.role == RoleName::Leader;
+    /// Role and term are these now, and `stamps` whether this node leads and can stamp what it
+    /// proposes. Who has just begun to looks at once.
+    pub fn role_changed(&mut self, status: &Status<'_>, stamps: bool) {
+        let leads = stamps && status.role == RoleName::Leader;
         let another = self.proposed.is_some_and(|entry| entry.term != status.vote.term);
         if !leads || another {
             self.proposed = None;

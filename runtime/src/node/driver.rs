@@ -8,7 +8,7 @@ use super::{
     admit::{Admission, Verdict},
     chores::Chores,
     fatal::{Fatal, FatalKind},
-    lanes::{Done, PendingQuery, StateJob},
+    lanes::{Done, PendingQuery, Stamp, StateJob},
     log_lane::LogJob,
     members::{self, Step},
     outbox::Outbox,
@@ -33,7 +33,7 @@ use kvorum_core::{
     kv::{ClusterClock, Command},
     raft::{
         Change, Entry, EntryId, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft,
-        Refused, RoleName, SnapshotEvent,
+        Refused, RoleName, SnapshotEvent, Term,
     },
 };
 use std::{
@@ -89,6 +89,8 @@ pub struct Driver<W: World> {
     submitted: Index,
     /// The cluster clock as this node reads it.
     clock: ClusterClock,
+    /// The term that this node leads, once it has applied everything of the terms before.
+    stamping: Option<Term>,
     chores: Chores,
     /// When each peer was last heard, for judging whether a name's holder lives.
     heard: BTreeMap<NodeId, Instant>,
@@ -141,6 +143,7 @@ impl<W: World> Driver<W> {
             fresh: Vec::new(),
             submitted,
             clock: ClusterClock::default(),
+            stamping: None,
             chores: Chores::default(),
             heard: BTreeMap::new(),
             disowned_by: BTreeSet::new(),
@@ -149,7 +152,7 @@ impl<W: World> Driver<W> {
             divergences: 0,
             ending: false,
         };
-        driver.observe_clock(parts.clock_ms);
+        driver.observe_clock(Stamp { term: Term(0), clock_ms: parts.clock_ms });
         driver.membership_changed();
         driver
     }
@@ -272,7 +275,12 @@ impl<W: World> Driver<W> {
         self.serve_reads();
         if let Some(changed) = changed {
             self.membership_changed();
-            self.chores.role_changed(&self.raft.status());
+            let status = self.raft.status();
+            let leads = status.role == RoleName::Leader;
+            if !leads || self.stamping != Some(status.vote.term) {
+                self.stamping = None;
+            }
+            self.chores.role_changed(&status, self.stamping.is_some());
             if changed.role != RoleName::Leader
                 && let Some(done) = self.hand_over.take()
             {
@@ -338,13 +346,17 @@ impl<W: World> Driver<W> {
                 self.log.flush();
                 self.raft.handle(now, Event::LogRead { request, entries });
             }
-            Done::Applied { index, digests, clock_ms } => {
+            Done::Applied { last, digests, clock } => {
                 self.state.flush();
-                self.observe_clock(clock_ms);
+                if let Some(clock) = clock {
+                    self.observe_clock(clock);
+                }
+                let index = last.index;
                 self.chores.applied(index);
+                self.may_stamp(last.term);
                 self.raft.handle(now, Event::Applied { index, digests });
             }
-            Done::Clock(clock_ms) => self.observe_clock(clock_ms),
+            Done::Clock(clock) => self.observe_clock(clock),
             Done::Chores(found) => {
                 self.state.flush();
                 let clock_ms = self.clock_ms();
@@ -468,8 +480,25 @@ impl<W: World> Driver<W> {
         self.state.push(StateJob::Query { queries, now_ms });
     }
 
-    /// Proposes `command`, stamped with the cluster clock and the date.
+    /// An entry of `applied` has taken effect. Once it is one of the term that this node leads, no
+    /// clock of an earlier leader is unknown here, and commands can be stamped.
+    fn may_stamp(&mut self, applied: Term) {
+        let status = self.raft.status();
+        let leads = status.role == RoleName::Leader && status.vote.term == applied;
+        if leads && self.stamping != Some(applied) {
+            self.stamping = Some(applied);
+            self.clock.lead(applied.0);
+            self.chores.role_changed(&status, true);
+        }
+    }
+
+    /// Proposes `command`, stamped with the cluster clock and the date. A new leader has to wait
+    /// for its first entry: as long as it does not know the last stamp of its predecessor, its own
+    /// could be ahead of it and end leases early.
     fn propose(&mut self, mut command: Command) -> Result<EntryId, Refused> {
+        if self.raft.status().role == RoleName::Leader && self.stamping.is_none() {
+            return Err(Refused::NotReady);
+        }
         command.time_ms = self.clock_ms();
         command.wall_ms = self.world.wall_ms();
         let mut bytes = BytesMut::new();
@@ -485,8 +514,8 @@ impl<W: World> Driver<W> {
     }
 
     /// The applied state's clock stands at `clock_ms`, or stood there a moment ago.
-    fn observe_clock(&mut self, clock_ms: u64) {
-        self.clock.observe(clock_ms, local_ms(self.world.now()));
+    fn observe_clock(&mut self, clock: Stamp) {
+        self.clock.observe(clock.term.0, clock.clock_ms, local_ms(self.world.now()));
     }
 
     fn transfer(&mut self, to: Option<&str>, reply: oneshot::Sender<Result<String, String>>) {

@@ -14,8 +14,8 @@ use crate::{
 use kvorum_core::{
     kv,
     raft::{
-        Durable, Entry, Index, Instant, LogRead, Payload, SnapshotEvent, SnapshotMeta,
-        SnapshotRequest,
+        Durable, Entry, EntryId, Index, Instant, LogRead, Payload, SnapshotEvent, SnapshotMeta,
+        SnapshotRequest, Term,
     },
 };
 use std::sync::Arc;
@@ -103,20 +103,29 @@ pub enum Done {
     /// The state machine has applied everything up to `index`.
     Applied {
         /// The last entry.
-        index: Index,
+        last: EntryId,
         /// The state's digest after each of them.
         digests: Vec<u64>,
-        /// The state's clock now.
-        clock_ms: u64,
+        /// The state's clock now, if there was a command.
+        clock: Option<Stamp>,
     },
     /// A snapshot has set the state's clock.
-    Clock(u64),
+    Clock(Stamp),
     /// What there is to do unasked.
     Chores(ChoreFound),
     /// About snapshots.
     Snapshot(SnapshotEvent),
     /// The store failed: the node stops.
     Failed(StorageError),
+}
+
+/// The state's clock, and the term of the last command that may have moved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The term.
+    pub term: Term,
+    /// The clock.
+    pub clock_ms: u64,
 }
 
 /// The state machine with what it takes to run it.
@@ -203,6 +212,7 @@ impl<C: Fn() -> Instant> StateLane<C> {
         let mut waiters = waiters.into_iter().peekable();
         let mut answers = Vec::with_capacity(waiters.len());
         let mut digests = Vec::with_capacity(entries.len());
+        let mut commanded = None;
         for entry in entries {
             self.unsaved += entry.size();
             let index = entry.index();
@@ -210,6 +220,7 @@ impl<C: Fn() -> Instant> StateLane<C> {
             let outcome = match entry.payload {
                 Payload::Noop => Outcome::Done(index),
                 Payload::Command(bytes) => {
+                    commanded = Some(entry.id.term);
                     let reply =
                         kv::apply_bytes(self.state.tables_mut(), bytes).map_err(unreadable)?;
                     self.metrics.state.leases_ended.add(leases_ended(&reply));
@@ -240,9 +251,11 @@ impl<C: Fn() -> Instant> StateLane<C> {
             waiter.answer(outcome);
         }
         self.publish()?;
-        let index = self.applied.last.index;
-        let clock_ms = kv::clock_ms(self.state.tables()).map_err(unreadable)?;
-        let _ = self.done.send(Done::Applied { index, digests, clock_ms });
+        let clock = match commanded {
+            None => None,
+            Some(term) => Some(self.stamp(term)?),
+        };
+        let _ = self.done.send(Done::Applied { last: self.applied.last, digests, clock });
         if self.unsaved >= self.checkpoint_bytes {
             self.unsaved = 0;
             let meta = self.state.checkpoint()?;
@@ -264,6 +277,11 @@ impl<C: Fn() -> Instant> StateLane<C> {
         let status = kv::status(self.state.tables()).map_err(unreadable)?;
         self.metrics.store.set((self.clock)(), status);
         Ok(())
+    }
+
+    fn stamp(&self, term: Term) -> Result<Stamp, StorageError> {
+        let clock_ms = kv::clock_ms(self.state.tables()).map_err(unreadable)?;
+        Ok(Stamp { term, clock_ms })
     }
 
     /// Tells the watchers what the tables hold now.
@@ -353,8 +371,7 @@ impl<C: Fn() -> Instant> StateLane<C> {
             Err(error) => return Err(error),
         };
         if let SnapshotEvent::Installed { .. } = event {
-            let clock_ms = kv::clock_ms(self.state.tables()).map_err(unreadable)?;
-            let _ = self.done.send(Done::Clock(clock_ms));
+            let _ = self.done.send(Done::Clock(self.stamp(self.applied.last.term)?));
         }
         let _ = self.done.send(Done::Snapshot(event));
         Ok(())
