@@ -12,6 +12,8 @@ use std::{
 
 /// A rate of one: simulated and local seconds are equally long.
 const TRUE_RATE: u64 = 1_000_000;
+/// By how much a hurried clock runs fast, in parts per million.
+const HURRY_PPM: i64 = 300_000;
 /// Longest single sleep; a sleeper looks again then.
 const LONGEST_SLEEP: u64 = 3_600_000_000_000;
 /// Where wall clocks stand when a simulation begins (in 2025), in milliseconds since 1970.
@@ -77,6 +79,12 @@ impl Clock {
         let since = state.simulated;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.rates.lock().unwrap_or_else(PoisonError::into_inner).push((since, ppm));
+    }
+
+    /// As `set_drift`, fast, and without a word: a planted bug.
+    pub fn hurry(&self) {
+        self.set_drift(HURRY_PPM);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).pop();
     }
 
     /// Every rate it was given, and since when (see `apart`).

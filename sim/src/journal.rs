@@ -97,6 +97,8 @@ pub enum Message {
 pub struct Refusal {
     /// Event number of the refusal.
     pub event: u64,
+    /// When it came (nanoseconds).
+    pub at: u64,
     /// Its status; 0 without an answer.
     pub status: u16,
     /// The problem's code.

@@ -10,7 +10,8 @@ use crate::{
         once, watching, witness,
     },
     history::History,
-    journal::{Entry, Message, Notes, Session},
+    journal::{Entry, Message, Notes, Session, Told},
+    plan::Settings,
     run::Coverage,
     store::{Record, request::Request, timeline::Timeline},
 };
@@ -24,8 +25,8 @@ const SEARCH_STEPS: u64 = 50_000;
 pub struct Facts<'f> {
     /// The store's last revision; without it, only the registers can be judged.
     pub top: Option<u64>,
-    /// So many revisions are always kept.
-    pub keep: u64,
+    /// The cluster's settings.
+    pub settings: Settings,
     /// How far clocks can have come apart until a moment (nanoseconds).
     pub apart: &'f dyn Fn(u64) -> u64,
 }
@@ -65,7 +66,11 @@ pub fn judge(
             Ok(held) => covered.held = held,
             Err(violation) => violations.push(violation),
         }
-        match forgetting::check(&entries, sessions, &floor, facts.keep) {
+        covered.no_room = entries.iter().filter(|entry| had_no_room(entry)).count() as u64;
+        let Settings { keep_ms, revisions, .. } = facts.settings;
+        let keep = forgetting::Keep { revisions, nanos: keep_ms * 1_000_000, apart: facts.apart };
+        let makers = &covered.explained.makers;
+        match forgetting::check(&entries, sessions, &floor, makers, &keep) {
             Ok(forgotten) => covered.forgotten = forgotten,
             Err(violation) => violations.push(violation),
         }
@@ -86,6 +91,13 @@ pub fn judge(
         Err(violation) => violations.push(violation),
     }
     violations
+}
+
+fn had_no_room(entry: &Entry) -> bool {
+    entry.attempts.iter().any(|attempt| match &attempt.told {
+        Told::Refused { code } => code == "quota_exceeded" || code == "no_space",
+        _ => false,
+    })
 }
 
 /// Revisions and the events at which watchers heard of them.

@@ -22,6 +22,8 @@ pub struct Plan {
     pub workload: WorkloadPlan,
     /// The trouble.
     pub nemesis: NemesisPlan,
+    /// The cluster's settings.
+    pub settings: Settings,
     /// How long the trouble lasts.
     pub storm: Duration,
     /// What is changed so that the judges must object.
@@ -45,16 +47,24 @@ pub enum Canary {
     FastClocks,
 }
 
-/// Revisions that are kept unless somebody asks for less.
-const KEEP_REVISIONS: u64 = 10_000;
+/// What the cluster is told about space and history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes that may be stored; 0: any.
+    pub quota: u64,
+    /// Milliseconds for which history is kept at least.
+    pub keep_ms: u64,
+    /// Revisions that are kept at least.
+    pub revisions: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { quota: 0, keep_ms: 600_000, revisions: 10_000 }
+    }
+}
 
 impl Plan {
-    /// So many revisions are always kept.
-    #[must_use]
-    pub fn keep_revisions(&self) -> u64 {
-        KEEP_REVISIONS
-    }
-
     /// The plan of a seed: a swarm over cluster sizes, limits, loads and faults.
     #[must_use]
     pub fn of(seed: u64) -> Plan {
@@ -84,6 +94,7 @@ impl Plan {
             .filter(|_| rng.chance(0.4))
             .collect();
         Plan {
+            settings: Settings::default(),
             cluster: ClusterPlan {
                 nodes: *rng.pick(&[3, 3, 3, 4, 5]),
                 disks,
@@ -98,7 +109,7 @@ impl Plan {
                 patience: 1_000_000_000..6_000_000_000,
                 shoppers: *rng.pick(&[1, 2, 4]),
                 watchers: *rng.pick(&[1, 2, 4]),
-                holders: 0,
+                holders: *rng.pick(&[0, 1, 3]),
             },
             nemesis: NemesisPlan {
                 faults,

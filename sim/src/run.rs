@@ -13,7 +13,7 @@ use crate::{
         once::Repeats,
         watching::Heard,
     },
-    client::{Client, Proxy},
+    client::{Client, Exchange, Proxy},
     clock,
     cluster::{Cluster, disk_base},
     disk::DiskStats,
@@ -22,7 +22,7 @@ use crate::{
     judge::{Facts, judge},
     nemesis::{Fault, Nemesis, Tally},
     net::{Net, Traffic},
-    plan::{Canary, Plan},
+    plan::{Canary, Plan, Settings},
     rng::Rng,
     simulate::try_simulate,
     store::request::{Bounds, Request, Scan},
@@ -37,6 +37,9 @@ use crate::{
     },
     world::SimWorld,
 };
+use bytes::Bytes;
+use http_body_util::Full;
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -120,6 +123,8 @@ pub struct Coverage {
     pub held: Held,
     /// What was judged of compaction.
     pub forgotten: Forgotten,
+    /// Writes that were refused because there was no room.
+    pub no_room: u64,
     /// Stretches of revisions that nobody heard of.
     pub holes: u64,
 }
@@ -210,7 +215,7 @@ impl Run {
         let history = self.history();
         let mut covered = self.coverage(&history);
         let apart = |end| self.cluster.apart(end);
-        let facts = Facts { top, keep: self.plan.keep_revisions(), apart: &apart };
+        let facts = Facts { top, settings: self.plan.settings, apart: &apart };
         violations.extend(judge(&history, self.journal.read(), &facts, &mut covered));
         *coverage.lock().unwrap_or_else(PoisonError::into_inner) = covered;
         self.cluster.scrap();
@@ -229,6 +234,12 @@ impl Run {
                 }
             }
         }
+        if self.plan.settings != Settings::default() {
+            self.set(&mut observer).await?;
+        }
+        if self.plan.canary == Some(Canary::FastClocks) {
+            (0..self.cluster.len()).for_each(|machine| self.cluster.clock(machine).hurry());
+        }
         let clients = self.start_clients();
         let nemesis = Nemesis::new(
             self.cluster.clone(),
@@ -243,12 +254,34 @@ impl Run {
         for client in clients {
             let _ = client.await;
         }
-        if self.plan.workload.holders > 0 {
-            self.leases_end(&mut observer).await?;
-        }
+        self.leases_end(&mut observer).await?;
         self.read_back(&mut observer).await?;
         self.converge(&mut observer).await?;
         self.audit().await
+    }
+
+    /// Tells the cluster its settings.
+    async fn set(&self, observer: &mut Client) -> Result<(), Violation> {
+        let Settings { quota, keep_ms, revisions } = self.plan.settings;
+        let history = json!({"keep": format!("{keep_ms}ms"), "revisions": revisions});
+        let body = json!({"quota": quota, "history": history}).to_string();
+        let address = self.cluster.http_address(0);
+        let end = elapsed() + FORMING;
+        loop {
+            let request = hyper::Request::patch("/settings").header("host", &address);
+            let request = request.body(Full::new(Bytes::from(body.clone())));
+            let request = request.expect("the request is well formed");
+            let told = observer.send(&address, request, Duration::from_secs(5)).await;
+            if matches!(&told, Exchange::Answer(answer) if answer.status().is_success() || answer.status() == 404)
+            {
+                return Ok(());
+            }
+            if elapsed() > end {
+                let text = format!("the settings were not taken: {told:?}");
+                return Err(Violation::new(LIVENESS, text));
+            }
+            clock::exactly(Duration::from_millis(100)).await;
+        }
     }
 
     /// A client on a machine of its own.

@@ -16,7 +16,7 @@ use kvorum_sim::{
 use std::{collections::BTreeMap, time::Duration};
 
 /// Seeds of a plain `cargo sim`.
-const BUDGET: u64 = 250;
+const BUDGET: u64 = 120;
 
 #[test]
 fn the_cluster_survives_every_seed() {
@@ -73,6 +73,11 @@ fn everything_was_exercised(reports: &[Report]) {
         ("requests repeated under their key", sum(|r| r.coverage.repeats.repeated)),
         ("answers marked as repeats", sum(|r| r.coverage.repeats.replayed)),
         ("other requests under a used key", sum(|r| r.coverage.repeats.misused)),
+        ("leases that ran out", sum(|r| r.coverage.held.expired)),
+        ("leases that ran out after a sign of life", sum(|r| r.coverage.held.kept)),
+        ("locks acquired", sum(|r| r.coverage.held.acquired)),
+        ("writes under a fence", sum(|r| r.coverage.held.fenced_in)),
+        ("writes stopped by a fence", sum(|r| r.coverage.held.fenced_out)),
     ];
     println!("{faults:?}");
     for (what, count) in counts {
@@ -131,6 +136,7 @@ fn is_caught(proxy: Proxy) {
     let caught = hunt(Canary::Proxy(proxy), 3, |plan| {
         plan.workload.shoppers = 4;
         plan.workload.watchers = 4;
+        plan.workload.holders = 3;
         plan.storm = Duration::from_secs(8);
     });
     assert!(!caught.is_empty(), "{proxy:?}");
@@ -159,6 +165,17 @@ fn watches_that_repeat_at_reconnect_are_caught() {
 #[test]
 fn watches_that_lose_a_part_of_a_revision_are_caught() {
     is_caught(Proxy::LosesAChange);
+}
+
+#[test]
+fn fences_that_are_not_looked_at_are_caught() {
+    is_caught(Proxy::ForgetsFences);
+}
+
+#[test]
+fn clocks_that_hurry_leases_to_their_end_are_caught() {
+    let caught = hunt(Canary::FastClocks, 4, |plan| plan.workload.holders = 3);
+    assert!(!caught.is_empty());
 }
 
 #[test]

@@ -17,6 +17,7 @@ use kvorum_sim::{
     },
 };
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -275,7 +276,34 @@ fn forgotten(oldest: u64, asked: Option<u64>) -> Result<Forgotten, Violation> {
     let get = Request::Get { key: "t/0".to_owned(), at: Some(5), stale: None };
     story.ask("s1", 2, get, 410, json!({"code": "compacted", "oldest": oldest}));
     let notes = story.notes();
-    forgetting::check(&notes.entries, &notes.sessions, &Floor::default(), 20)
+    judge_forgetting(&notes, 0, 0)
+}
+
+/// Twenty revisions are kept, and what was current within so many seconds; the read was answered
+/// at 2.5, and revision 80 was asked for at `made`.
+fn judge_forgetting(notes: &Notes, seconds: u64, made: usize) -> Result<Forgotten, Violation> {
+    let keep = forgetting::Keep { revisions: 20, nanos: seconds * SECOND, apart: &|_| 0 };
+    let makers = BTreeMap::from([(80, made)]);
+    forgetting::check(&notes.entries, &notes.sessions, &Floor::default(), &makers, &keep)
+}
+
+#[test]
+fn history_that_is_too_young_to_be_gone_is_caught() {
+    let mut story = Story::new();
+    story.revision = 100;
+    let put = |value: &str| Request::Put {
+        key: "t/0".to_owned(),
+        value: value.to_owned(),
+        condition: Condition::Always,
+        attach: Attach::Nothing,
+    };
+    story.ask("s1", 10, put("a"), 200, Json::Null);
+    let get = Request::Get { key: "t/0".to_owned(), at: Some(5), stale: None };
+    story.ask("s1", 14, get, 410, json!({"code": "compacted", "oldest": 80}));
+    let notes = story.notes();
+    assert_eq!(judge_forgetting(&notes, 4, 0).map(|forgotten| forgotten.reads), Ok(1));
+    let violation = judge_forgetting(&notes, 5, 0).expect_err("it must be caught");
+    assert_eq!(violation.promise, RETENTION);
 }
 
 #[test]
@@ -301,7 +329,7 @@ fn a_watch_is_refused_only_for_a_past_that_is_gone() {
         };
         notes.sessions[0].since = Some(since);
         notes.sessions[0].refused = Some(refused);
-        let verdict = forgetting::check(&notes.entries, &notes.sessions, &Floor::default(), 20);
+        let verdict = judge_forgetting(&notes, 0, 0);
         assert_eq!(verdict.is_ok(), fine, "{since} {oldest}");
     }
 }

@@ -10,9 +10,13 @@ use crate::{
     store::request::Request,
 };
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// History that is gone too soon.
 pub const RETENTION: &str = "history is kept as long as was promised";
+
+/// The clocks count milliseconds, here and there.
+const ROUNDING: u64 = 10_000_000;
 
 /// What was judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +29,27 @@ pub struct Forgotten {
     pub asked: u64,
 }
 
-/// Checks every refusal; `keep` revisions are always kept.
+/// What must be kept at least.
+pub struct Keep<'k> {
+    /// So many revisions.
+    pub revisions: u64,
+    /// What was current within so many nanoseconds.
+    pub nanos: u64,
+    /// How far clocks can have come apart until a moment (nanoseconds).
+    pub apart: &'k dyn Fn(u64) -> u64,
+}
+
+/// A refusal.
+struct Case {
+    event: u64,
+    at: u64,
+    wanted: u64,
+    oldest: u64,
+    /// The store had come to this revision at least.
+    revision: u64,
+}
+
+/// Checks every refusal; `makers` says which entry made a revision.
 ///
 /// # Errors
 /// The first violation found.
@@ -33,7 +57,8 @@ pub fn check(
     entries: &[Entry],
     sessions: &[Session],
     floor: &Floor,
-    keep: u64,
+    makers: &BTreeMap<u64, usize>,
+    keep: &Keep<'_>,
 ) -> Result<Forgotten, Violation> {
     let mut forgotten = Forgotten::default();
     let asked = entries
@@ -45,10 +70,15 @@ pub fn check(
         });
     let asked: Vec<(u64, u64)> = asked.collect();
     forgotten.asked = asked.len() as u64;
-    // A refusal that came at `event`, when the store had come to `revision` at least.
-    let allowed = |oldest: u64, revision: u64, event: u64| {
-        oldest + keep <= revision
-            || asked.iter().any(|(invoked, up_to)| *invoked < event && *up_to >= oldest)
+    let allowed = |case: &Case| {
+        let Case { event, at, wanted, oldest, revision } = *case;
+        let asked = asked.iter().any(|(invoked, up_to)| *invoked < event && *up_to >= oldest);
+        // What came before `oldest` was current until somebody made that revision, which was not
+        // before he asked for it.
+        let made = makers.get(&oldest).and_then(|maker| entries[*maker].attempts.first());
+        let until = made.map_or(0, |attempt| attempt.invoked.1);
+        let old = at.saturating_sub(until) + (keep.apart)(at) + ROUNDING >= keep.nanos;
+        wanted < oldest && (asked || (old && oldest + keep.revisions <= revision))
     };
     for entry in entries {
         let wanted = match &entry.request {
@@ -60,22 +90,24 @@ pub fn check(
         };
         for (attempt, answer) in entry.answers().filter(|(_, answer)| answer.status == 410) {
             forgotten.reads += 1;
-            let event = attempt.returned.map_or(u64::MAX, |(event, _)| event);
-            let oldest = oldest(answer).filter(|oldest| wanted < *oldest);
-            if !oldest.is_some_and(|oldest| allowed(oldest, answer.revision, event)) {
-                return Err(wrong(format!("{entry:?}, keeping {keep} revisions")));
+            let (event, at) = attempt.returned.unwrap_or((u64::MAX, u64::MAX));
+            let oldest = oldest(answer).unwrap_or(0);
+            let revision = answer.revision;
+            if !allowed(&Case { event, at, wanted, oldest, revision }) {
+                return Err(wrong(format!("{entry:?}"), keep));
             }
         }
     }
     for session in sessions {
-        let Some(Refusal { event, oldest: Some(oldest), revision, .. }) = session.refused else {
+        let Some(Refusal { event, at, oldest: Some(oldest), revision, .. }) = session.refused
+        else {
             continue;
         };
         forgotten.watches += 1;
         let revision = revision.max(floor.before(event).0);
-        let since = session.since.unwrap_or(u64::MAX);
-        if since >= oldest || !allowed(oldest, revision, event) {
-            return Err(wrong(format!("{session:?}, keeping {keep} revisions")));
+        let wanted = session.since.unwrap_or(u64::MAX);
+        if !allowed(&Case { event, at, wanted, oldest, revision }) {
+            return Err(wrong(format!("{session:?}"), keep));
         }
     }
     Ok(forgotten)
@@ -85,6 +117,8 @@ fn oldest(answer: &Answer) -> Option<u64> {
     answer.body.as_ref()?.get("oldest").and_then(Json::as_u64)
 }
 
-fn wrong(evidence: String) -> Violation {
-    Violation::new(RETENTION, evidence)
+fn wrong(evidence: String, keep: &Keep<'_>) -> Violation {
+    let (revisions, seconds) = (keep.revisions, keep.nanos / 1_000_000_000);
+    let text = format!("{revisions} revisions and {seconds} s are to be kept, but {evidence}");
+    Violation::new(RETENTION, text)
 }

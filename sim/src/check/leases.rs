@@ -21,8 +21,8 @@ pub const LEASES: &str = "a lease lasts as long as was promised";
 /// Two holders, or tokens that do not rise.
 pub const LOCKS: &str = "a lock has one holder at a time, and its tokens rise";
 
-/// The clocks count milliseconds, here and there.
-const ROUNDING: u64 = 10_000_000;
+/// The clocks count milliseconds: each change of leaders may cost one.
+const ROUNDING: u64 = 40_000_000;
 
 /// What was judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -126,7 +126,7 @@ pub fn evaluate(view: View<'_>, request: &Request) -> Vec<Expected> {
         Request::Unlock { name, token } => match view.get(&lock_key(name)) {
             Some(held) if held.created == *token => {
                 draft.delete(&Bounds::One(lock_key(name)));
-                vec![draft.done(200, json!({"message": "lock released"}))]
+                vec![draft.done(200, json!({"message": "lock released", "name": name}))]
             }
             _ => vec![problem(409, "lock_lost")],
         },

@@ -131,6 +131,7 @@ impl Shopper {
                 let prefix = if self.rng.chance(0.8) { SUB } else { ALL };
                 Request::DeleteRange { prefix: prefix.to_owned() }
             }
+            5 if self.rng.chance(0.1) => Request::Compact { revision: self.past() },
             _ => Request::Txn(self.txn()),
         }
     }

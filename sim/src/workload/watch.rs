@@ -129,6 +129,7 @@ impl Watcher {
                 let oldest = problem.get("oldest").and_then(Json::as_u64);
                 let refusal = Refusal {
                     event: 0,
+                    at: now(),
                     status: refused.status().as_u16(),
                     code: code.to_owned(),
                     oldest,
