@@ -231,6 +231,39 @@ fn a_watch_that_goes_on_at_another_node_misses_nothing_and_sees_nothing_twice() 
 }
 
 #[test]
+fn what_is_compacted_is_gone_on_every_node_and_nothing_else_is() {
+    let bed = Bed::new();
+    let nodes = bed.cluster(3, Bed::durable);
+    for value in ["1", "2", "3"] {
+        nodes[0].put("x", value);
+    }
+    nodes[1].put("y", "1");
+    let next = nodes[0].get("/keys?limit=1&at=3").json()["next"].clone();
+    assert_eq!(next, serde_json::Value::Null, "y came later");
+    let next = nodes[0].get("/keys?limit=1").json()["next"].as_str().expect("more").to_owned();
+    is(&nodes[2].post("/compact", r#"{"revision":4}"#), 200, r#"{"compacted":4,"revision":5}"#);
+    for node in &nodes {
+        let gone = node.get("/key/x?at=2");
+        is_problem(&gone, 410, "compacted");
+        assert_eq!(gone.json()["oldest"], 4);
+        is_problem(&node.get("/keys?at=3"), 410, "compacted");
+        is_problem(&node.get("/watch?key=x&since=1"), 410, "compacted");
+        is(&node.get("/key/x?at=4"), 200, r#"{"x":"3"}"#);
+        is(&node.get("/key/x"), 200, r#"{"x":"3"}"#);
+        // The cursor's revision is still there.
+        let page = node.get(&format!("/keys?limit=1&cursor={next}")).json();
+        assert_eq!(page["items"][0]["key"], "y");
+        is_problem(&node.post("/compact", r#"{"revision":4}"#), 410, "compacted");
+        is_problem(&node.post("/compact", r#"{"revision":9}"#), 400, "future_revision");
+    }
+    nodes[0].put("x", "4");
+    assert_eq!(nodes[2].post("/compact", r#"{"revision":6}"#).status, 200);
+    for node in &nodes {
+        is_problem(&node.get(&format!("/keys?limit=1&cursor={next}")), 410, "compacted");
+    }
+}
+
+#[test]
 fn a_node_alone_says_how_old_its_answers_may_be() {
     let bed = Bed::new();
     let mut nodes = bed.cluster(3, Bed::durable);

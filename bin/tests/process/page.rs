@@ -9,9 +9,11 @@ use crate::{bed::Bed, node::Node};
 use std::{fs, path::Path, process::Command};
 
 /// Members of JSON whose values differ from run to run, or whose values say nothing to a reader.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 16] = [
     "bytes",
     "live_bytes",
+    "forecast",
+    "watches",
     "instance",
     "cluster_id",
     "id",

@@ -246,6 +246,7 @@ fn cluster_json(view: &View, standing: &BTreeMap<NodeId, Standing>, warnings: &[
     let tolerated = voters.saturating_sub(quorum);
     let note = match voters {
         0 => String::new(),
+        1 => "1 voter tolerates 0 failures (quorum 1)".to_owned(),
         _ if voters % 2 == 0 => format!(
             "{voters} voters tolerate {tolerated} failures, the same as {} (quorum {quorum})",
             voters - 1
