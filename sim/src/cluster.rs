@@ -22,10 +22,12 @@ use madsim::{
     runtime::Handle,
     task::{AbortHandle, NodeId},
 };
+use std::time::Duration;
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,6 +38,8 @@ pub const UNEXPLAINED_STOP: &str = "a node stops only for a cause";
 pub const HTTP_PORT: u16 = 8080;
 /// Where peers reach it.
 const RAFT_PORT: u16 = 7000;
+/// After so much silence a watch says how far it has come.
+const WATCH_PROGRESS: Duration = Duration::from_millis(200);
 
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
@@ -290,6 +294,8 @@ impl Cluster {
         config.raft = plan.raft.clone();
         config.checkpoint_bytes = plan.checkpoint_bytes;
         config.disk.segment_bytes = plan.segment_bytes;
+        // A storm is over in the time that a watch is silent for by default.
+        config.limits.watch_progress = WATCH_PROGRESS;
         // Without threads, or nothing would replay.
         config.disk.fjall_workers = 0;
         config

@@ -16,7 +16,7 @@ use crate::{
     store::{Record, request::Request, timeline::Timeline},
 };
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Steps the black-box search may take for one key.
 const SEARCH_STEPS: u64 = 50_000;
@@ -130,11 +130,15 @@ fn lists(entries: &[Entry], timeline: &mut Timeline) {
     }
 }
 
-/// The revisions that concern no register, as far as anybody was told.
-fn not_of_registers(timeline: &Timeline, top: u64) -> BTreeSet<u64> {
-    let of_register = |revision: &u64| {
-        let changes = timeline.changes(*revision);
-        changes.is_some_and(|changes| changes.iter().any(|change| change.key.starts_with('k')))
-    };
-    (2..=top).filter(|revision| !of_register(revision)).collect()
+/// The revisions that concern no register, and those nobody was told of.
+fn not_of_registers(timeline: &Timeline, top: u64) -> witness::Others {
+    let mut others = witness::Others::default();
+    for revision in 2..=top {
+        match timeline.changes(revision) {
+            None => drop(others.unheard.insert(revision)),
+            Some(changes) if changes.iter().any(|change| change.key.starts_with('k')) => {}
+            Some(_) => drop(others.apart.insert(revision)),
+        }
+    }
+    others
 }

@@ -193,6 +193,22 @@ fn what_a_correct_store_says_is_accepted() {
 }
 
 #[test]
+fn a_write_after_a_stretch_that_nobody_heard_of_is_believed_and_not_judged() {
+    let mut shop = Shop::new();
+    shop.ask(put("t/0", "a"));
+    shop.ask(put("t/0", "b"));
+    let last = shop.ask(put("t/1", "c"));
+    let mut notes = shop.notes();
+    let session = &mut notes.sessions[0];
+    session.since = Some(2);
+    session.messages.remove(0);
+    let explained = judge(&notes, 4).expect("what it was before is not known");
+    assert_eq!((explained.answers, explained.makers.len()), (0, 2));
+    answer_of(&mut notes, last).revision = 3;
+    caught(&notes, 4, SERIALIZABILITY);
+}
+
+#[test]
 fn requests_nobody_was_answered_explain_what_they_did() {
     let mut shop = Shop::new();
     shop.ask(put("t/0", "a"));

@@ -304,7 +304,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// `revision` shows a value of `writer`, who has no answer that says so.
+    /// `revision` shows a value of `writer`, whose answer was not judged to say so.
     fn unanswered(
         &mut self,
         revision: u64,
@@ -315,6 +315,13 @@ impl Ledger<'_> {
         let evidence = format!("revision {revision} did {changes:?}, but {entry:?}");
         if entry.misused || self.made.contains_key(&writer) {
             return Err(wrong(EXACTLY_ONCE, evidence));
+        }
+        // The answer says so, but what it should have been depends on a stretch nobody heard of.
+        let told = entry.answers().any(|(_, answer)| answer.revision == revision);
+        if told && !self.timeline.knows(revision - 1) {
+            self.claim(revision, writer)?;
+            self.explained.unjudged += 1;
+            return Ok(());
         }
         if !entry.is_open() {
             let refused = entry.attempts.iter().all(|a| matches!(a.told, Told::Refused { .. }));

@@ -167,8 +167,16 @@ impl Listener<'_> {
                     self.wrong(format!("hears that {revision} did {parts:?}, not {mine:?}"))
                 );
             }
-        } else if self.timeline.knows(revision) {
+        } else if revision > self.timeline.top() {
             return Err(self.wrong(format!("hears of {revision}, which nobody else knows")));
+        } else if self.timeline.knows(revision) {
+            // Nobody heard all of it, but somebody listed the store right after it.
+            let after = self.timeline.view(revision);
+            if let Some((change, _)) =
+                parts.iter().find(|(change, _)| after.get(&change.key) != change.now.as_ref())
+            {
+                return Err(self.wrong(format!("hears that {revision} did {change:?}")));
+            }
         }
         if self.session.previous && self.timeline.knows(revision - 1) {
             let before = self.timeline.view(revision - 1);

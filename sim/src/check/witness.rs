@@ -25,15 +25,23 @@ const EMPTY_REVISION: u64 = 1;
 /// # Errors
 /// The first violation found.
 pub fn check(history: &History) -> Result<(), Violation> {
-    check_among(history, &BTreeSet::new())
+    check_among(history, &Others::default())
 }
 
-/// Checks a history of some of a store's clients; `others` are revisions that are known to concern
-/// none of its keys.
+/// The revisions that the judged clients need not have made.
+#[derive(Debug, Clone, Default)]
+pub struct Others {
+    /// Those that are known to concern none of the history's keys.
+    pub apart: BTreeSet<u64>,
+    /// Those of which nobody was told what they did.
+    pub unheard: BTreeSet<u64>,
+}
+
+/// Checks a history of some of a store's clients.
 ///
 /// # Errors
 /// The first violation found.
-pub fn check_among(history: &History, others: &BTreeSet<u64>) -> Result<(), Violation> {
+pub fn check_among(history: &History, others: &Others) -> Result<(), Violation> {
     let mut order = Order { history, others, writers: BTreeMap::new(), timeline: BTreeMap::new() };
     order.index_writers();
     order.place_acknowledged()?;
@@ -56,8 +64,8 @@ enum Change {
 
 struct Order<'a> {
     history: &'a History,
-    /// Revisions that other clients made.
-    others: &'a BTreeSet<u64>,
+    /// Revisions that other clients made, or may have made.
+    others: &'a Others,
     /// Who wrote a value.
     writers: BTreeMap<Value, usize>,
     /// What is known of every revision: the operation, and its index if it was answered.
@@ -192,9 +200,14 @@ impl<'a> Order<'a> {
         if first > last {
             return 0;
         }
-        let others = self.others.range(first..=last);
-        let others = others.filter(|revision| !self.timeline.contains_key(revision)).count();
-        (self.timeline.range(first..=last).count() + others) as u64
+        let others = self.unplaced(&self.others.apart, first, last);
+        self.timeline.range(first..=last).count() as u64 + others
+    }
+
+    /// How many of `revisions` in `first..=last` no request of the history is known to have made.
+    fn unplaced(&self, revisions: &BTreeSet<u64>, first: u64, last: u64) -> u64 {
+        let within = revisions.range(first..=last);
+        within.filter(|revision| !self.timeline.contains_key(revision)).count() as u64
     }
 
     /// The store's revision rises by one with every change, and by nothing else.
@@ -208,10 +221,12 @@ impl<'a> Order<'a> {
             .max()
             .unwrap_or(EMPTY_REVISION);
         let known = self.known(EMPTY_REVISION + 1, top);
-        let unexplained = top.saturating_sub(EMPTY_REVISION).saturating_sub(known);
+        let unheard = self.unplaced(&self.others.unheard, EMPTY_REVISION + 1, top);
+        let unexplained = top.saturating_sub(EMPTY_REVISION).saturating_sub(known + unheard);
         let unknown = self.unknown_writes().count() as u64;
         if unexplained > unknown {
-            let gap = (EMPTY_REVISION + 1..=top).find(|r| self.known(*r, *r) == 0);
+            let gap = (EMPTY_REVISION + 1..=top)
+                .find(|r| self.known(*r, *r) == 0 && !self.others.unheard.contains(r));
             return Err(Violation::new(
                 LINEARIZABILITY,
                 format!(

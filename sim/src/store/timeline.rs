@@ -18,6 +18,8 @@ pub struct Timeline {
     listed: BTreeMap<u64, BTreeMap<String, Record>>,
     /// Of each key, what it held from a revision on. Made by `seal`.
     versions: BTreeMap<String, BTreeMap<u64, Option<Record>>>,
+    /// The store's last revision.
+    top: u64,
     /// First and last revision of each stretch in which the state is not known.
     holes: Vec<(u64, u64)>,
 }
@@ -48,6 +50,7 @@ impl Timeline {
     pub fn seal(&mut self, top: u64) {
         self.versions.clear();
         self.holes.clear();
+        self.top = top;
         let mut revision = EMPTY;
         while revision < top {
             revision += 1;
@@ -83,6 +86,12 @@ impl Timeline {
             let versions = self.versions.entry(key.clone()).or_default();
             versions.insert(at, Some(record.clone()));
         }
+    }
+
+    /// The last revision there is.
+    #[must_use]
+    pub fn top(&self) -> u64 {
+        self.top
     }
 
     /// Whether the state at `revision` is known.
