@@ -22,7 +22,6 @@ use madsim::{
     runtime::Handle,
     task::{AbortHandle, NodeId},
 };
-use std::time::Duration;
 use std::{
     io,
     path::{Path, PathBuf},
