@@ -5,7 +5,10 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    kv::{self, CommandError, History, KeyRange, KeyValue, LeaseView, Query, TableFailure, Tables},
+    kv::{
+        self, CommandError, History, KeyRange, KeyValue, LeaseView, Query, Settings, TableFailure,
+        Tables,
+    },
     raft::Index,
 };
 
@@ -41,6 +44,8 @@ pub enum Look {
     },
     /// A key and the lease it has: a lock and its holder.
     Held(Bytes),
+    /// What all replicas have agreed to.
+    Settings,
 }
 
 /// What was seen, as `Look` names it.
@@ -54,6 +59,8 @@ pub enum Found {
     History(History),
     /// A key, if it exists, and its lease, if it has one.
     Held(Option<(KeyValue, Option<LeaseView>)>),
+    /// What all replicas have agreed to.
+    Settings(Settings),
 }
 
 /// The answer to a look.
@@ -87,6 +94,7 @@ impl Look {
             Look::History { key, before, limit, max_bytes } => {
                 kv::history(tables, key, *before, *limit, *max_bytes)?.map(Found::History)
             }
+            Look::Settings => Ok(Found::Settings(kv::status(tables)?.settings)),
             Look::Held(key) => {
                 let one = kv::query(tables, &Query::of(KeyRange::One(key.clone())))?;
                 match one.map(|reply| reply.items.into_iter().next()) {

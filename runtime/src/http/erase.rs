@@ -6,9 +6,10 @@ use super::{
     Api, Reply,
     condition::no_conditions,
     envelope::Envelope,
+    outcome::{accepted, misfit},
     params::Params,
-    problem::{INTERNAL, Problem},
-    read::{json, refused},
+    problem::Problem,
+    read::json,
     scan::bounded_range,
     seek::Call,
 };
@@ -36,13 +37,12 @@ impl<W: World> Api<W> {
 }
 
 fn tell(executed: Executed) -> Result<Reply, Problem> {
-    let headers = super::outcome::stamps_of(&executed);
     let revision = executed.reply.revision;
-    match executed.reply.result.map(|outcome| outcome.results.into_iter().next()) {
-        Ok(Some(OpReply::Delete { deleted, .. })) => {
+    let (outcome, headers) = accepted(executed)?;
+    match outcome.results.first() {
+        Some(OpReply::Delete { deleted, .. }) => {
             Ok(json(format!("{{\"deleted\":{deleted},\"revision\":{revision}}}"), headers))
         }
-        Ok(_) => Err(Problem::new(INTERNAL, "the outcome does not fit the write").headers(headers)),
-        Err(error) => Err(refused(error).headers(headers)),
+        _ => Err(misfit(headers)),
     }
 }

@@ -10,7 +10,7 @@ use super::{
     envelope::Envelope,
     json::{self, Fault, push_string},
     look,
-    outcome::stamps_of,
+    outcome::{accepted, misfit},
     params::{Params, invalid},
     problem::{
         EMPTY_BODY, INTERNAL, INVALID_CURSOR, INVALID_LEASE, INVALID_VALUE, LEASE_NOT_FOUND,
@@ -179,19 +179,15 @@ fn from(params: &Params) -> Result<Bytes, Problem> {
 
 /// What came of a change.
 fn tell(executed: Executed) -> Result<Reply, Problem> {
-    let headers = stamps_of(&executed);
-    let text = match executed.reply.result.map(|outcome| outcome.results.into_iter().next()) {
-        Ok(Some(OpReply::Lease { id, ttl_ms })) => {
-            format!("{{\"id\":\"{id}\",\"ttl\":{}}}", seconds(ttl_ms))
+    let (outcome, headers) = accepted(executed)?;
+    let text = match outcome.results.first() {
+        Some(OpReply::Lease { id, ttl_ms }) => {
+            format!("{{\"id\":\"{id}\",\"ttl\":{}}}", seconds(*ttl_ms))
         }
-        Ok(Some(OpReply::Revoked { id, deleted })) => {
+        Some(OpReply::Revoked { id, deleted }) => {
             format!("{{\"message\":\"lease revoked\",\"id\":\"{id}\",\"deleted\":{deleted}}}")
         }
-        Ok(_) => {
-            let problem = Problem::new(INTERNAL, "the outcome does not fit the write");
-            return Err(problem.headers(headers));
-        }
-        Err(error) => return Err(refused(error).headers(headers)),
+        _ => return Err(misfit(headers)),
     };
     Ok(ok_json(text, headers))
 }

@@ -17,7 +17,7 @@ use super::{
     lock_queue::Place,
     lock_text::{acquired, held, holder, key_of, name, released},
     look,
-    outcome::stamps_of,
+    outcome::{accepted, misfit, stamps_of},
     params::{Params, invalid},
     problem::{
         INTERNAL, LOCK_FREE, LOCK_HELD, LOCK_LOST, MISSING_PARAMETER, OUTCOME_UNKNOWN, OVERLOADED,
@@ -305,16 +305,12 @@ impl<W: World> Api<W> {
 impl Wish<'_> {
     /// Tells that the lock was acquired, or what the state machine refused.
     fn tell(&self, executed: Executed) -> Result<Reply, Problem> {
-        let headers = stamps_of(&executed);
-        let results = match executed.reply.result {
-            Ok(outcome) => outcome.results,
-            Err(error) => return Err(refused(error).headers(headers)),
-        };
-        match results[..] {
+        let (outcome, headers) = accepted(executed)?;
+        match outcome.results[..] {
             [OpReply::Lease { id, ttl_ms }, OpReply::Put { create_revision, .. }] => {
                 Ok(json(acquired(self.name, create_revision, id, ttl_ms), headers))
             }
-            _ => Err(Problem::new(INTERNAL, "the outcome does not fit the write").headers(headers)),
+            _ => Err(misfit(headers)),
         }
     }
 }

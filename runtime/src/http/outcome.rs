@@ -37,14 +37,25 @@ pub(super) fn stamps_of(executed: &Executed) -> HeaderMap {
     headers
 }
 
+/// What took effect and the headers that go with it, or what the state machine refused.
+pub(super) fn accepted(executed: Executed) -> Result<(TxnReply, HeaderMap), Problem> {
+    let headers = stamps_of(&executed);
+    match executed.reply.result {
+        Ok(outcome) => Ok((outcome, headers)),
+        Err(error) => Err(refused(error).headers(headers)),
+    }
+}
+
+/// The answer to a write has not the shape that its request calls for.
+pub(super) fn misfit(headers: HeaderMap) -> Problem {
+    Problem::new(INTERNAL, "the outcome does not fit the write").headers(headers)
+}
+
 impl Write {
     /// Tells the outcome.
     pub(super) fn tell(&self, executed: Executed) -> Result<Reply, Problem> {
-        let mut headers = stamps_of(&executed);
-        let mut outcome = match executed.reply.result {
-            Ok(outcome) => outcome,
-            Err(error) => return Err(refused(error).headers(headers)),
-        };
+        let revision = executed.reply.revision;
+        let (mut outcome, mut headers) = accepted(executed)?;
         if let Some(OpReply::Lease { id, .. }) = outcome.results.first() {
             headers.insert(LEASE, HeaderValue::from(*id));
             outcome.results.remove(0);
@@ -54,10 +65,9 @@ impl Write {
         }
         match (&self.shape, outcome.results.first()) {
             (Shape::Echo { text, .. }, _) => {
-                Ok(self.success(executed.reply.revision, StatusCode::OK, text.clone(), headers))
+                Ok(self.success(revision, StatusCode::OK, text.clone(), headers))
             }
             (Shape::Put, Some(OpReply::Put { version, .. })) => {
-                let revision = executed.reply.revision;
                 let mut text = String::from("{");
                 record::push_key(&mut text, &self.keys[0]);
                 text.push_str(&format!(",\"mod_revision\":{revision},\"version\":{version}}}"));

@@ -9,19 +9,22 @@ use super::{
     duration,
     envelope::Envelope,
     json::{self, Fault},
-    outcome::stamps_of,
+    look,
+    outcome::accepted,
     params::Params,
     problem::{DUPLICATE_KEY, EMPTY_BODY, INTERNAL, INVALID_JSON, INVALID_VALUE, NO_DATA, Problem},
-    read::{Read, consistency_of, json as ok_json, least_revision, refused, stamps, told},
+    read::{json as ok_json, refused},
     seek::Call,
 };
-use crate::{config::parse_bytes, handle::Executed, world::World};
+use crate::{
+    config::parse_bytes,
+    handle::{Executed, Found, Look},
+    world::World,
+};
 use hyper::http::request::Parts;
-use kvorum_core::kv::{Body, KeyRange, Query, Settings, SettingsChange};
+use kvorum_core::kv::{Body, Settings, SettingsChange};
 use serde_json::value::RawValue;
 
-/// What `GET /settings` takes.
-pub(super) const READ_PARAMETERS: [&str; 2] = ["consistency", "timeout"];
 /// What `PATCH /settings` and `POST /compact` take.
 pub(super) const PARAMETERS: [&str; 1] = ["timeout"];
 /// Members of a body that are looked at.
@@ -32,17 +35,15 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
 impl<W: World> Api<W> {
     /// Answers `GET /settings`.
     pub(super) async fn get_settings(&self, head: &Parts) -> Result<Reply, Problem> {
-        let params = Params::parse(head.uri.query(), &READ_PARAMETERS)?;
-        let consistency = consistency_of(&params)?;
-        let timeout = self.timeout(&params)?;
-        let least = least_revision(&head.headers)?;
-        // The state machine shows its figures before it answers: after the look they are at least
-        // as new as it.
-        let query = Query { limit: 1, keys_only: true, ..Query::of(KeyRange::all()) };
-        let answer =
-            self.read(&Read { query, consistency, staleness: None, least, timeout }).await?;
-        let headers = told(stamps(answer.applied, answer.revision), consistency);
-        Ok(ok_json(self.settings_json()?, headers))
+        let params = Params::parse(head.uri.query(), &look::PARAMETERS)?;
+        let manner = self.manner(&params, head)?;
+        let seen = self.look(&Look::Settings, &manner).await?;
+        let headers = manner.stamps(&seen);
+        match seen.found {
+            Ok(Found::Settings(settings)) => Ok(ok_json(shown(&settings), headers)),
+            Ok(_) => Err(Problem::new(INTERNAL, "the answer does not fit the question")),
+            Err(error) => Err(refused(error).headers(headers)),
+        }
     }
 
     /// Answers `PATCH /settings`.
@@ -51,18 +52,12 @@ impl<W: World> Api<W> {
         head: &Parts,
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
-        let params = Params::parse(head.uri.query(), &PARAMETERS)?;
-        let timeout = self.timeout(&params)?;
-        let body = payload.read(&self.world, &self.limits).await?;
-        let change = settings_in(&body)?;
-        let envelope = Envelope::new(Body::Settings(change), &head.headers, 5)?;
-        let call = Call { head, body, deadline: self.deadline(timeout) };
+        let call = self.order(head, payload).await?;
+        let change = Body::Settings(settings_in(&call.body)?);
+        let envelope = Envelope::new(change, &head.headers, 5)?;
         let tell = |executed: Executed| {
-            let headers = stamps_of(&executed);
-            match executed.reply.result {
-                Ok(_) => Ok(ok_json(self.settings_json()?, headers)),
-                Err(error) => Err(refused(error).headers(headers)),
-            }
+            let (_, headers) = accepted(executed)?;
+            Ok(ok_json(self.settings_json()?, headers))
         };
         self.decide(&call, || self.submit(&envelope, tell)).await
     }
@@ -73,24 +68,23 @@ impl<W: World> Api<W> {
         head: &Parts,
         payload: &mut Payload,
     ) -> Result<Reply, Problem> {
-        let params = Params::parse(head.uri.query(), &PARAMETERS)?;
-        let timeout = self.timeout(&params)?;
-        let body = payload.read(&self.world, &self.limits).await?;
-        let revision = revision_in(&body)?;
+        let call = self.order(head, payload).await?;
+        let revision = revision_in(&call.body)?;
         let envelope = Envelope::new(Body::Compact { revision }, &head.headers, 6)?;
-        let call = Call { head, body, deadline: self.deadline(timeout) };
         let tell = |executed: Executed| {
-            let headers = stamps_of(&executed);
             let now = executed.reply.revision;
-            match executed.reply.result {
-                Ok(_) => {
-                    let text = format!("{{\"compacted\":{revision},\"revision\":{now}}}");
-                    Ok(ok_json(text, headers))
-                }
-                Err(error) => Err(refused(error).headers(headers)),
-            }
+            let (_, headers) = accepted(executed)?;
+            let text = format!("{{\"compacted\":{revision},\"revision\":{now}}}");
+            Ok(ok_json(text, headers))
         };
         self.decide(&call, || self.submit(&envelope, tell)).await
+    }
+
+    /// What `PATCH /settings` and `POST /compact` have in common: a body, and a time for it.
+    async fn order<'h>(&self, head: &'h Parts, payload: &mut Payload) -> Result<Call<'h>, Problem> {
+        let timeout = self.timeout(&Params::parse(head.uri.query(), &PARAMETERS)?)?;
+        let body = payload.read(&self.world, &self.limits).await?;
+        Ok(Call { head, body, deadline: self.deadline(timeout) })
     }
 
     fn settings_json(&self) -> Result<String, Problem> {

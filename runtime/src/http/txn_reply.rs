@@ -5,9 +5,9 @@
 
 use super::{
     Reply,
-    outcome::stamps_of,
+    outcome::accepted,
     problem::{PRECONDITION_FAILED, Problem},
-    read::{json, refused},
+    read::json,
     record,
     ttl::seconds,
 };
@@ -47,12 +47,8 @@ impl Plan {
 
     /// Tells the outcome.
     pub(super) fn tell(&self, executed: Executed) -> Result<Reply, Problem> {
-        let headers = stamps_of(&executed);
         let revision = executed.reply.revision;
-        let outcome = match executed.reply.result {
-            Ok(outcome) => outcome,
-            Err(error) => return Err(refused(error).headers(headers)),
-        };
+        let (outcome, headers) = accepted(executed)?;
         let results = self.results(&outcome, revision);
         if !outcome.succeeded && self.otherwise.is_empty() {
             return Err(Problem::new(PRECONDITION_FAILED, "a condition does not hold")

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::http::{
-    cluster, join, members, probes,
+    cluster, join, look, members, probes,
     problem::{
         ADDRESS_UNREACHABLE, COMPACTED, DUPLICATE_KEY, DUPLICATE_NODE_ID, FENCED, FUTURE_REVISION,
         INTERNAL, INVALID_FENCE, INVALID_JOIN, INVALID_JSON, INVALID_VALUE, JOIN_BUSY,
@@ -147,7 +147,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: "get",
         id: "settings",
         summary: "Quota and retention, which all replicas share",
-        parameters: &settings::READ_PARAMETERS,
+        parameters: &look::PARAMETERS,
         headers: READ_HEADERS,
         body: Body::None,
         answers: &[Answer {
