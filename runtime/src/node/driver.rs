@@ -4,27 +4,24 @@
 //! proposals of a moment share one write and one append per peer. Must never: block, wait for a
 //! lane or a peer, or answer for the core.
 
+mod peers;
+mod requests;
+
 use super::{
     admit::{Admission, Verdict},
     chores::Chores,
-    fatal::{Fatal, FatalKind},
+    fatal::Fatal,
     lanes::{Done, PendingQuery, Stamp, StateJob},
     log_lane::LogJob,
-    members::{self, Step},
     outbox::Outbox,
-    pending::{Pending, Waiter},
-    quorum_watch::{Edge, QuorumWatch},
+    pending::Pending,
+    quorum_watch::QuorumWatch,
     reads::{Reads, refuse},
-    report,
     view::Publisher,
 };
 use crate::{
-    handle::{
-        Committing, Consistency, ExecuteError, JoinError, Member, MemberChange, MemberError,
-        QueryError, Request,
-    },
+    handle::{QueryError, Request},
     metrics::Metrics,
-    report::{Report, quorum_lost},
     transport::{PeerEvent, Transport},
     world::World,
 };
@@ -32,8 +29,8 @@ use bytes::BytesMut;
 use kvorum_core::{
     kv::{ClusterClock, Command},
     raft::{
-        Change, Entry, EntryId, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft,
-        Refused, RoleName, SnapshotEvent, Term,
+        Entry, EntryId, Envelope, Event, Index, Instant, Membership, NodeId, Output, Raft, Refused,
+        RoleName, SnapshotEvent, Term,
     },
 };
 use std::{
@@ -380,101 +377,6 @@ impl<W: World> Driver<W> {
         Ok(())
     }
 
-    fn peer(&mut self, event: PeerEvent) -> Result<(), Fatal> {
-        let now = self.world.now();
-        match event {
-            PeerEvent::Received(envelope) => {
-                if let Some(heard) = self.heard.get_mut(&envelope.from) {
-                    *heard = now;
-                }
-                self.raft.handle(now, Event::Received(envelope));
-            }
-            PeerEvent::Unreachable(id) => self.raft.handle(now, Event::Unreachable(id)),
-            PeerEvent::Connected(id) => tracing::debug!(peer = id.0, "connected"),
-            // Called by its own cluster before it knew that it is one of its members.
-            PeerEvent::Called { cluster, .. } if cluster == self.admission.cluster() => {}
-            PeerEvent::Called { cluster, caller, .. } => tracing::error!(
-                other_cluster = format_args!("{cluster:016x}"),
-                caller = caller.name,
-                "a node of another cluster calls this one; two clusters share an address or a \
-                 NODE_ID: stop the one that is not wanted, empty its data and join it again"
-            ),
-            PeerEvent::NotMember { by } => return self.not_member(&by),
-        }
-        Ok(())
-    }
-
-    /// A peer says that this incarnation is not a member. One voice may only lag behind; a
-    /// majority of the voters known here, with no leader that cares for this node, is the truth.
-    fn not_member(&mut self, by: &Member) -> Result<(), Fatal> {
-        let status = self.raft.status();
-        if status.leader.is_some() || !status.membership.contains(status.id) {
-            self.disowned_by.clear();
-            return Ok(());
-        }
-        let voters = &status.membership.voters;
-        if voters.contains(&by.id) {
-            self.disowned_by.insert(by.id);
-        }
-        let others = voters.iter().filter(|id| **id != status.id).count();
-        if self.disowned_by.len() <= others / 2 {
-            return Ok(());
-        }
-        Err(Fatal::new(
-            FatalKind::Refused,
-            format!(
-                "{} and others say that this node is no longer a member: it was removed, or a \
-                 newer node took its NODE_ID; to join again, start it with an empty data \
-                 directory and RAFT_JOIN_ADDR set",
-                by.name
-            ),
-        ))
-    }
-
-    fn request(&mut self, request: Request) {
-        match request {
-            Request::Execute { command, reply } => {
-                if !self.pending.has_room() {
-                    let _ = reply.send(Err(ExecuteError::Overloaded));
-                    return;
-                }
-                match self.propose(command) {
-                    Ok(id) => self.pending.insert(id, Waiter::Execute(reply)),
-                    Err(refused) => drop(reply.send(Err(execute_error(refused)))),
-                }
-            }
-            Request::Query { query, consistency, reply } => {
-                self.query(PendingQuery::Keys(query, reply), consistency);
-            }
-            Request::Look { look, consistency, reply } => {
-                self.query(PendingQuery::Look(look, reply), consistency);
-            }
-            Request::Changes { from, limit, reply } => {
-                self.state.push(StateJob::Changes { from, limit, reply });
-            }
-            Request::Join { joiner, reply } => {
-                let status = self.raft.status();
-                if status.role == RoleName::Leader {
-                    self.admission.judge(&status, &self.heard, joiner, reply);
-                } else {
-                    let _ = reply.send(Err(JoinError::NotLeader));
-                }
-            }
-            Request::ChangeMember { name, change, reply } => {
-                drop(reply.send(self.change_member(&name, change)));
-            }
-            Request::Report { reply } => drop(reply.send(self.report())),
-            Request::Transfer { to, reply } => self.transfer(to.as_deref(), reply),
-        }
-    }
-
-    fn query(&mut self, query: PendingQuery, consistency: Consistency) {
-        match consistency {
-            Consistency::Linearizable => self.fresh.push(query),
-            Consistency::Stale => self.answer(vec![query]),
-        }
-    }
-
     fn answer(&mut self, queries: Vec<PendingQuery>) {
         let now_ms = self.clock_ms();
         self.state.push(StateJob::Query { queries, now_ms });
@@ -516,120 +418,6 @@ impl<W: World> Driver<W> {
     /// The applied state's clock stands at `clock_ms`, or stood there a moment ago.
     fn observe_clock(&mut self, clock: Stamp) {
         self.clock.observe(clock.term.0, clock.clock_ms, local_ms(self.world.now()));
-    }
-
-    fn transfer(&mut self, to: Option<&str>, reply: oneshot::Sender<Result<String, String>>) {
-        let target = match to {
-            None => Ok(None),
-            Some(name) => match self.publisher.member_named(name) {
-                Some(member) => Ok(Some(member.id)),
-                None => Err(format!("no member is named \"{name}\"; see GET /cluster")),
-            },
-        };
-        let result = target.and_then(|target| {
-            self.raft
-                .transfer_leadership(self.world.now(), target)
-                .map(|id| self.publisher.name_of(id))
-                .map_err(|refused| match refused {
-                    Refused::NotLeader { .. } => "this node does not lead".to_owned(),
-                    Refused::Transferring => "leadership is being handed over already".to_owned(),
-                    _ => "there is no other voter that could lead; see GET /cluster".to_owned(),
-                })
-        });
-        let _ = reply.send(result);
-    }
-
-    /// Begins a change of a member; what comes back says when it is committed.
-    fn change_member(
-        &mut self,
-        name: &str,
-        change: MemberChange,
-    ) -> Result<Option<Committing>, MemberError> {
-        let status = self.raft.status();
-        let base = status.membership_index;
-        if status.role != RoleName::Leader {
-            return Err(MemberError::NotLeader);
-        }
-        let target = self.publisher.member_named(name).ok_or(MemberError::Unknown)?.id;
-        let step = members::judge(&self.raft, target, change, |id| self.publisher.name_of(id))?;
-        let now = self.world.now();
-        match step {
-            Step::Nothing => Ok(None),
-            Step::HandOver => Err(match self.raft.transfer_leadership(now, None) {
-                Ok(_) | Err(Refused::Transferring) => MemberError::HandingOver,
-                Err(_) => MemberError::WouldLoseQuorum("no other voter could lead".to_owned()),
-            }),
-            Step::Change(what) => match self.raft.change_membership(now, base, what) {
-                Ok(id) => {
-                    tracing::info!(member = name, ?change, index = id.index.0, "changing a member");
-                    let (waiter, committing) = oneshot::channel();
-                    self.pending.insert(id, Waiter::Change(waiter));
-                    Ok(Some(committing))
-                }
-                Err(Refused::NotLeader { .. }) => Err(MemberError::NotLeader),
-                Err(_) => Err(MemberError::Busy),
-            },
-        }
-    }
-
-    /// Says when the quorum is lost, and when it is back.
-    fn watch_quorum(&mut self) {
-        let (now, status) = (self.world.now(), self.raft.status());
-        let recent = report::recent(&self.raft);
-        match self.quorum.look(now, &status, &self.heard, recent) {
-            None => {}
-            Some(Edge::Back) => tracing::info!(term = status.vote.term.0, "quorum is back"),
-            Some(Edge::Lost { need, heard, silent }) => {
-                let name = |id| self.publisher.name_of(id);
-                let heard: Vec<String> = heard.into_iter().map(name).collect();
-                let silent: Vec<_> =
-                    silent.into_iter().map(|(id, time)| (name(id), time)).collect();
-                tracing::warn!("{}", quorum_lost(need, &heard, &silent));
-            }
-        }
-    }
-
-    fn report(&self) -> Report {
-        report::make(&report::Sources {
-            now: self.world.now(),
-            raft: &self.raft,
-            members: self.publisher.members(),
-            heard: &self.heard,
-            transport: &self.transport,
-            queues: vec![
-                self.log.report("log"),
-                self.state.report("state"),
-                self.pending.report(),
-                self.reads.report(self.raft.config().max_pending_reads),
-            ],
-        })
-    }
-
-    /// A joiner was looked at: take it in, or tell it why not.
-    fn verdict(&mut self, verdict: Verdict) {
-        let Verdict { joiner, base, replaces, reply, result } = verdict;
-        if let Err(error) = result {
-            let _ = reply.send(Err(error));
-            return;
-        }
-        // Not the membership of now: two joiners of one name, both judged before either was in, must
-        // not both come in.
-        let change = Change {
-            add: vec![(joiner.id, joiner.encode())],
-            remove: replaces.into_iter().collect(),
-            ..Change::default()
-        };
-        match self.raft.change_membership(self.world.now(), base, change) {
-            Ok(id) => {
-                let waiter = self.admission.announce(joiner, reply);
-                self.pending.insert(id, Waiter::Change(waiter));
-            }
-            Err(Refused::NotLeader { .. }) => drop(reply.send(Err(JoinError::NotLeader))),
-            Err(refused) => {
-                tracing::debug!(joiner = joiner.name, ?refused, "join must wait");
-                let _ = reply.send(Err(JoinError::Busy));
-            }
-        }
     }
 
     fn control(&mut self, control: Control) {
@@ -682,18 +470,4 @@ fn in_jobs(mut entries: Vec<Entry>) -> impl Iterator<Item = Vec<Entry>> {
 
 fn local_ms(now: Instant) -> u64 {
     now.0 / 1_000_000
-}
-
-fn execute_error(refused: Refused) -> ExecuteError {
-    match refused {
-        Refused::Overloaded(_) => ExecuteError::Overloaded,
-        Refused::TooLarge => ExecuteError::TooLarge,
-        Refused::NotLeader { .. }
-        | Refused::Transferring
-        | Refused::ChangePending
-        | Refused::StaleBase { .. }
-        | Refused::NotReady
-        | Refused::NotMember
-        | Refused::NoVoters => ExecuteError::NotLeader,
-    }
 }
