@@ -5,18 +5,18 @@
 //!
 //! `make bench`, or `KVORUM_BENCH_SECONDS=10 cargo bench -p kvorum --bench cluster`.
 
+mod load;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
+use load::{connect, free_ports, get};
 use std::{
     env, fs,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
 
 /// Connections per run.
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
@@ -141,21 +141,6 @@ async fn exchange(
             || (matches!(load, Load::Read) && matches!(status.as_u16(), 404 | 406)))
 }
 
-async fn connect(address: &str) -> SendRequest<Full<Bytes>> {
-    loop {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            let _ = stream.set_nodelay(true);
-            if let Ok((sender, connection)) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await
-            {
-                tokio::spawn(connection);
-                return sender;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Three nodes and their directory; both go when it is dropped.
 struct Cluster {
     nodes: Vec<Child>,
@@ -221,20 +206,4 @@ impl Drop for Cluster {
         }
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// The body of a successful GET.
-async fn get(address: &str, path: &str) -> Option<Bytes> {
-    let mut sender = connect(address).await;
-    let request = Request::get(path).header("host", "bench").body(Full::default()).ok()?;
-    let response = sender.send_request(request).await.ok()?;
-    let fine = response.status().is_success();
-    let body = response.into_body().collect().await.ok()?.to_bytes();
-    fine.then_some(body)
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|l| l.local_addr().expect("a bound port").port()).collect()
 }

@@ -6,14 +6,15 @@
 //!
 //! `make bench-watch`, or `KVORUM_BENCH_SECONDS=10 cargo bench -p kvorum --bench watch`.
 
+mod load;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, client::conn::http1::SendRequest};
+use load::{connect, free_ports, get};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     env,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -130,8 +131,8 @@ async fn drive(address: String, writer: u64, until: Instant) -> Vec<u32> {
         let key = (state >> 33) % KEYS;
         let began = Instant::now();
         let path = format!("/key/bench-{key}");
-        let answer = exchange(&mut sender, Method::PUT, &path, value.clone()).await;
-        assert!(answer.is_some(), "the node does not answer a write");
+        let answered = put(&mut sender, &path, value.clone()).await;
+        assert!(answered, "the node does not answer a write");
         micros.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     micros
@@ -160,34 +161,17 @@ async fn read_on(mut stream: TcpStream, events: Arc<AtomicU64>) {
     }
 }
 
-async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> Option<Bytes> {
-    let request = Request::builder().method(method).uri(path).header("host", "bench");
-    let request = request.body(Full::new(body)).ok()?;
-    sender.ready().await.ok()?;
-    let response = sender.send_request(request).await.ok()?;
-    let fine = response.status().is_success();
-    let body = response.into_body().collect().await.ok()?.to_bytes();
-    fine.then_some(body)
-}
-
-async fn connect(address: &str) -> SendRequest<Full<Bytes>> {
-    loop {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            let _ = stream.set_nodelay(true);
-            if let Ok((sender, connection)) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await
-            {
-                tokio::spawn(connection);
-                return sender;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// Whether the node took the write.
+async fn put(sender: &mut SendRequest<Full<Bytes>>, path: &str, value: Bytes) -> bool {
+    let request = Request::put(path).header("host", "bench").body(Full::new(value));
+    if sender.ready().await.is_err() {
+        return false;
     }
+    let Ok(response) = sender.send_request(request.expect("the path is one")).await else {
+        return false;
+    };
+    let fine = response.status().is_success();
+    response.into_body().collect().await.is_ok() && fine
 }
 
 /// One node in memory; it goes when this is dropped.
@@ -198,11 +182,7 @@ struct Node {
 
 impl Node {
     async fn start() -> Node {
-        let listeners: Vec<TcpListener> =
-            (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports: Vec<u16> =
-            listeners.iter().map(|l| l.local_addr().expect("a bound port").port()).collect();
-        drop(listeners);
+        let ports = free_ports(2);
         let child = Command::new(env!("CARGO_BIN_EXE_kvorum"))
             .env_clear()
             .env("NODE_ID", "app1")
@@ -215,19 +195,15 @@ impl Node {
             .spawn()
             .expect("the binary starts");
         let node = Node { child, http: format!("127.0.0.1:{}", ports[0]) };
-        let mut sender = connect(&node.http).await;
-        while exchange(&mut sender, Method::GET, "/readyz", Bytes::new()).await.is_none() {
+        while get(&node.http, "/readyz").await.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            sender = connect(&node.http).await;
         }
         node
     }
 
     /// Bytes of memory it uses, as it says itself.
     async fn resident(&self) -> f64 {
-        let mut sender = connect(&self.http).await;
-        let page = exchange(&mut sender, Method::GET, "/metrics", Bytes::new()).await;
-        let page = page.expect("the node tells its metrics");
+        let page = get(&self.http, "/metrics").await.expect("the node tells its metrics");
         let page = String::from_utf8_lossy(&page);
         let line =
             page.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));

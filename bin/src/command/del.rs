@@ -57,15 +57,12 @@ impl Del {
     pub async fn run(mut self) -> Result<u8, Failure> {
         let client = self.reach.client()?;
         let key = self.key.take().map(bytes);
-        let mut call = match &key {
+        let call = match &key {
             Some(key) if self.prev => self.as_txn(key),
             Some(key) => self.one(key),
             None => self.range(),
         };
-        if let Some((name, value)) = self.fence.header()? {
-            call = call.header(name, value);
-        }
-        let answer = client.call(&call).await?;
+        let answer = client.call(&self.fence.guard(call)?).await?;
         let told = self.told(&key, answer.revision(), answer.json()?);
         let Some(told) = told else {
             let name = key.as_deref().map(show::escaped).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! Rule: bytes pass as they are. Must never: read without a bound.
 
-use crate::client::Failure;
+use crate::client::{Call, Failure};
 use clap::{Args, ValueEnum};
 use hyper::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use std::{
@@ -78,14 +78,14 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// The header, if there is a lock.
+    /// The call under this lock, if there is one.
     ///
     /// # Errors
     /// When it cannot be a header.
-    pub fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, Failure> {
-        let Some(text) = &self.fence else { return Ok(None) };
+    pub fn guard(&self, call: Call) -> Result<Call, Failure> {
+        let Some(text) = &self.fence else { return Ok(call) };
         match HeaderValue::from_str(text) {
-            Ok(value) if text.contains('=') => Ok(Some((FENCE, value))),
+            Ok(value) if text.contains('=') => Ok(call.header(FENCE, value)),
             _ => Err(Failure::input(
                 format!("the fence {text:?} is not a name and a token"),
                 "give NAME=TOKEN with the name percent-encoded, e.g. jobs=17",

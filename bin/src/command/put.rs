@@ -76,15 +76,12 @@ impl Put {
             (false, Some(revision)) => Condition::Revision(revision),
             (false, None) => Condition::Always,
         };
-        let mut call = if self.prev {
+        let call = if self.prev {
             self.as_txn(&key, &value, &condition)?
         } else {
             self.as_put(&key, value, &condition)
         };
-        if let Some((name, value)) = self.fence.header()? {
-            call = call.header(name, value);
-        }
-        let answer = client.call(&call).await?;
+        let answer = client.call(&self.fence.guard(call)?).await?;
         let lease = answer.headers.get(LEASE).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let mut told = answer.json()?;
         if self.prev {

@@ -40,11 +40,8 @@ impl Txn {
     pub async fn run(self) -> Result<u8, Failure> {
         let client = self.reach.client()?;
         let body = content("the transaction", self.json, self.file)?;
-        let mut call = Call::change(Method::POST, Target::of("/txn"), self.once.key()).body(body);
-        if let Some((name, value)) = self.fence.header()? {
-            call = call.header(name, value);
-        }
-        let answer = client.call(&call).await.map_err(|mut failure| {
+        let call = Call::change(Method::POST, Target::of("/txn"), self.once.key()).body(body);
+        let answer = client.call(&self.fence.guard(call)?).await.map_err(|mut failure| {
             if failure.exit == 0 {
                 // It took effect, and nobody knows any more whether its conditions held.
                 failure.exit = exit::UNKNOWN;

@@ -19,11 +19,25 @@ pub mod source;
 pub mod table;
 pub mod weave;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// The root of the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).expect("core/mutants lies two levels below the root").to_owned()
+}
+
+/// How a command ends: its failures on lines of their own, and their number.
+#[must_use]
+pub fn ended(result: Result<Vec<String>, String>) -> ExitCode {
+    match result {
+        Ok(failures) if failures.is_empty() => return ExitCode::SUCCESS,
+        Ok(failures) => eprintln!("{}\n{} in all", failures.join("\n"), failures.len()),
+        Err(what) => eprintln!("{what}"),
+    }
+    ExitCode::FAILURE
 }

@@ -2,7 +2,7 @@
 
 use kvorum_mutants::{
     binaries::{self, Extent},
-    copy,
+    copy, ended,
     judge::{self, Bench, Bounds, Kill, Verdict},
     mutant::{self, Mutant, Plant},
     parallel,
@@ -70,17 +70,7 @@ fn options() -> Result<Options, String> {
 }
 
 fn main() -> ExitCode {
-    match work() {
-        Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
-        Ok(failures) => {
-            eprintln!("{}", failures.join("\n"));
-            ExitCode::FAILURE
-        }
-        Err(what) => {
-            eprintln!("{what}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(work())
 }
 
 fn work() -> Result<Vec<String>, String> {

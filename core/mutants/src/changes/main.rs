@@ -10,6 +10,7 @@ use kvorum_mutants::{
         table, viable,
     },
     copy::{self, Copy},
+    ended,
     judge::{self, Bench, Kill, Verdict},
     parallel,
     results::{self, Basis},
@@ -69,17 +70,7 @@ fn options() -> Result<Options, String> {
 }
 
 fn main() -> ExitCode {
-    match work() {
-        Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
-        Ok(failures) => {
-            eprintln!("{}\n{} in all", failures.join("\n"), failures.len());
-            ExitCode::FAILURE
-        }
-        Err(what) => {
-            eprintln!("{what}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(work())
 }
 
 fn work() -> Result<Vec<String>, String> {
